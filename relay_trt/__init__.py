@@ -1,0 +1,49 @@
+"""TensorRT for Apache TVM's Relay, as a plugin.
+
+The names below are loaded when they are first used, so that ``import relay_trt.runtime`` works where
+only TVM's runtime library is installed, and the compiler where TensorRT is not.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any, List
+
+from .version import __version__
+
+if TYPE_CHECKING:
+    from .annotation import PartitionReport, partition_for_tensorrt, partition_report
+    from .codegen import load
+    from .options import CompileOptions
+    from .runtime import get_tensorrt_version, is_tensorrt_runtime_enabled
+
+_HOME = {
+    "CompileOptions": "options",
+    "PartitionReport": "annotation",
+    "partition_for_tensorrt": "annotation",
+    "partition_report": "annotation",
+    "load": "codegen",
+    "get_tensorrt_version": "runtime",
+    "is_tensorrt_runtime_enabled": "runtime",
+}
+
+__all__ = [
+    "CompileOptions",
+    "PartitionReport",
+    "__version__",
+    "get_tensorrt_version",
+    "is_tensorrt_runtime_enabled",
+    "load",
+    "partition_for_tensorrt",
+    "partition_report",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'relay_trt' has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
+
+
+def __dir__() -> List[str]:
+    return sorted(__all__)

@@ -1,0 +1,6 @@
+"""Relay to partitioned Relay. Needs TVM's compiler; never imports TensorRT."""
+
+from .partition import partition_for_tensorrt
+from .report import PartitionReport, partition_report
+
+__all__ = ["PartitionReport", "partition_for_tensorrt", "partition_report"]

@@ -1,0 +1,71 @@
+"""Relay calls put before the rules."""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+from typing import Iterator, List, Optional
+
+import tvm
+from tvm import relay
+
+from ..options import CompileOptions
+from ..relay_ir import COMPILER, attributes, tensor_specs
+from .rules import RULES, OpCall, refusal
+
+# TVM asks "may this call be offloaded?" through an operator attribute, which has no room for options:
+# they stand here while a module is partitioned, each thread seeing its own.
+_options: contextvars.ContextVar[CompileOptions] = contextvars.ContextVar("options", default=CompileOptions())
+
+
+@contextlib.contextmanager
+def matching(options: CompileOptions) -> Iterator[None]:
+    """Decide calls under ``options`` within the block."""
+    token = _options.set(options)
+    try:
+        yield
+    finally:
+        _options.reset(token)
+
+
+def decide(call: relay.Call) -> Optional[str]:
+    """Why a type-checked call cannot be offloaded, or None where it can. Never raises for valid Relay."""
+    try:
+        return refusal(_op_call(call, _options.get()))
+    except ValueError as error:  # an operand that is no tensor, an attribute that JSON cannot hold
+        return str(error)
+
+
+def describe(call: relay.Call) -> str:
+    """The operands of a call, as a report shows them."""
+    try:
+        return ", ".join(str(spec) for operand in call.args for spec in tensor_specs(operand.checked_type))
+    except ValueError as error:
+        return str(error)
+
+
+def register(op: str) -> None:
+    """Let TVM's AnnotateTarget ask the rules about ``op``."""
+    # 0.8's own TensorRT predicates stand at level 10 under the same attribute; a higher level replaces them.
+    tvm.ir.register_op_attr(op, f"target.{COMPILER}", lambda call: decide(call) is None, level=15)
+
+
+def _op_call(call: relay.Call, options: CompileOptions) -> OpCall:
+    operands: List[relay.Expr] = []
+    for argument in call.args:
+        operands.extend(argument.fields if isinstance(argument, relay.Tuple) else [argument])
+    inputs = [tensor_specs(operand.checked_type) for operand in operands]
+    return OpCall(
+        name=call.op.name,
+        attrs=attributes(call),
+        inputs=tuple(spec for specs in inputs for spec in specs),
+        constant=tuple(
+            isinstance(operand, relay.Constant) for operand, specs in zip(operands, inputs) for _ in specs
+        ),
+        outputs=tensor_specs(call.checked_type),
+        options=options,
+    )
+
+
+for _op in RULES:
+    register(_op)

@@ -1,0 +1,228 @@
+"""`partition_for_tensorrt`: split a Relay module into subgraphs that TensorRT runs and the rest."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any, Dict, List, Mapping, Optional, Set, Tuple
+
+import tvm
+from tvm import relay
+from tvm.relay import dataflow_pattern as dfp
+
+from .. import codegen  # noqa: F401  registers relay.ext.<compiler>, which relay.build calls
+from ..options import OLDEST_TENSORRT, CompileOptions, installed_tensorrt_version
+from ..relay_ir import COMPILER, OPTIONS_ATTR, tensor_specs
+from .match import matching
+from .report import (
+    MAC_OPERATORS,
+    REPORT_ATTR,
+    PartitionReport,
+    is_subgraph,
+    operator_calls,
+    refused_calls,
+    subgraph_report,
+    summarize,
+)
+
+logger = logging.getLogger("TensorRT")
+
+# The layouts that TensorRT's convolutions have. "default" leaves the kernel's to TVM.
+LAYOUTS = {"nn.conv2d": ["NCHW", "default"]}
+
+
+def partition_for_tensorrt(
+    mod: tvm.IRModule,
+    params: Optional[Mapping[str, Any]] = None,
+    version: Optional[Tuple[int, int, int]] = None,
+    use_implicit_batch: bool = True,
+    remove_no_mac_subgraphs: bool = False,
+    max_workspace_size: int = 1 << 30,
+    use_fp16: bool = False,
+) -> Tuple[tvm.IRModule, Dict[str, Any]]:
+    """Split a module: what TensorRT supports goes into subgraphs, the rest stays with TVM.
+
+    Parameters
+    ----------
+    mod : tvm.IRModule
+        The Relay module, as TVM's front ends return it. It is not changed.
+    params : dict of str to tvm.nd.NDArray or numpy.ndarray, optional
+        The weights by parameter name. They are bound as constants.
+    version : tuple of three ints, optional
+        The TensorRT to compile for; by default the one that is installed here, and 8.5.0 where none is.
+    use_implicit_batch : bool
+        Leave to TVM what touches the batch (dimension 0). Has no effect from TensorRT 10 on.
+    remove_no_mac_subgraphs : bool
+        Give subgraphs without a multiply-accumulate operator back to TVM.
+    max_workspace_size : int
+        Bytes of scratch memory that TensorRT may use for one engine.
+    use_fp16 : bool
+        Let TensorRT compute in float16 where that is faster.
+
+    Returns
+    -------
+    mod : tvm.IRModule
+        The partitioned module, to be given to ``relay.build``; `partition_report` tells what was done.
+    config : dict
+        The options. They travel in the module already; passing them on as
+        ``PassContext(config={"relay.ext.tensorrt.options": config})`` works too, and wins where it differs.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Where an option or the module is not what is accepted; the message names it.
+    RuntimeError
+        Where this TVM was built without LLVM.
+    """
+    options = CompileOptions(
+        tensorrt_version=version if version is not None else installed_tensorrt_version() or OLDEST_TENSORRT,
+        use_implicit_batch=use_implicit_batch,
+        remove_no_mac_subgraphs=remove_no_mac_subgraphs,
+        max_workspace_size=max_workspace_size,
+        use_fp16=use_fp16,
+    )
+    _check_module(mod)
+    # ConvertLayout is a pass of level 3, and TVM's default level is 2: the result must not depend on it.
+    with tvm.transform.PassContext(opt_level=3), matching(options):
+        mod = _prepare(mod, params or {})
+        mod = tvm.transform.Sequential(
+            [
+                relay.transform.AnnotateTarget(COMPILER),
+                relay.transform.MergeCompilerRegions(),
+                relay.transform.PartitionGraph(),
+                relay.transform.InferType(),
+            ]
+        )(mod)
+        refused = refused_calls(mod)
+        mod, pruned = _prune(mod, options)
+        report = PartitionReport(
+            subgraphs=[subgraph_report(function) for function in _subgraphs(mod).values()],
+            refusals=summarize(refused + pruned),
+        )
+    for name, function in _subgraphs(mod).items():
+        mod[name] = function.with_attr(OPTIONS_ATTR, json.dumps(options.to_dict()))
+    mod["main"] = mod["main"].with_attr(REPORT_ATTR, report.to_json())
+    logger.info("%s", report)
+    return mod, options.to_dict()
+
+
+def _check_module(mod: Any) -> None:
+    if not isinstance(mod, tvm.IRModule):
+        raise TypeError(f"mod must be a tvm.IRModule, not {type(mod).__name__}")
+    names = [name.name_hint for name in mod.get_global_vars()]
+    if "main" not in names:
+        raise ValueError(f"the module has no function `main`; it has {', '.join(names) or 'no functions'}")
+    if not tvm.runtime.enabled("llvm"):
+        raise RuntimeError("this TVM was built without LLVM, which folding constants and building host code need")
+
+
+def _prepare(mod: tvm.IRModule, params: Mapping[str, Any]) -> tvm.IRModule:
+    """Bring a module into the form that the rules expect: weights as constants, NCHW, no dropout."""
+    mod = tvm.IRModule(dict(mod.functions), mod.type_definitions)
+    mod = _inline(mod, _called_functions(mod))
+    if params:
+        for name in mod.get_global_vars():
+            if isinstance(mod[name], relay.Function):
+                mod[name] = relay.build_module.bind_params_by_name(mod[name], dict(params))
+    mod = relay.transform.InferType()(mod)
+    for name, function in mod.functions.items():
+        if isinstance(function, relay.Function):
+            mod[name] = dfp.rewrite(_RemoveDropout(), function)
+    mod = relay.transform.InferType()(mod)
+    if _needs_layout(mod):
+        # Only where it is needed: the passes that ConvertLayout requires take every bias_add apart.
+        mod = relay.transform.ConvertLayout(LAYOUTS)(mod)
+    return tvm.transform.Sequential([relay.transform.FoldConstant(), relay.transform.InferType()])(mod)
+
+
+def _called_functions(mod: tvm.IRModule) -> Set[str]:
+    """The functions that others call and that do not, by whatever way, call themselves."""
+    calls: Dict[str, Set[str]] = {}
+    for name, function in mod.functions.items():
+        called = calls.setdefault(name.name_hint, set())
+        if isinstance(function, relay.Function):
+
+            def visit(expr: relay.Expr, called: Set[str] = called) -> None:
+                if isinstance(expr, tvm.ir.GlobalVar):
+                    called.add(expr.name_hint)
+
+            relay.analysis.post_order_visit(function, visit)
+
+    def reachable(name: str) -> Set[str]:
+        seen: Set[str] = set()
+        todo = [name]
+        while todo:
+            for called in calls.get(todo.pop(), set()) - seen:
+                seen.add(called)
+                todo.append(called)
+        return seen
+
+    return {name for called in calls.values() for name in called if name not in reachable(name)}
+
+
+def _inline(mod: tvm.IRModule, names: Set[str]) -> tvm.IRModule:
+    """Put the named functions where they are called, and drop them."""
+    if not names:
+        return mod
+    for name in names:
+        function = mod[name]
+        # Without its other attributes (Compiler, Primitive, global_symbol): it becomes a part of its callers.
+        plain = relay.Function(function.params, function.body, function.ret_type, function.type_params)
+        mod[name] = plain.with_attr("Inline", tvm.tir.IntImm("int32", 1))
+    mod = relay.transform.Inline()(mod)
+    kept = {name: function for name, function in mod.functions.items() if name.name_hint not in names}
+    return relay.transform.InferType()(tvm.IRModule(kept, mod.type_definitions))
+
+
+class _RemoveDropout(dfp.DFPatternCallback):
+    """Inference drops nothing: the first output of dropout is its input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.data = dfp.wildcard()
+        self.pattern = dfp.is_tuple_get_item(dfp.is_op("nn.dropout")(self.data), 0)
+
+    def callback(self, pre: relay.Expr, post: relay.Expr, node_map: Mapping[Any, Any]) -> relay.Expr:
+        return node_map[self.data][0]
+
+
+def _needs_layout(mod: tvm.IRModule) -> bool:
+    return any(
+        call.op.name in LAYOUTS and str(call.attrs["data_layout"]) != LAYOUTS[call.op.name][0]
+        for function in mod.functions.values()
+        if isinstance(function, relay.Function)
+        for call in operator_calls(function)
+    )
+
+
+def _subgraphs(mod: tvm.IRModule) -> Dict[tvm.ir.GlobalVar, relay.Function]:
+    return {name: function for name, function in mod.functions.items() if is_subgraph(function)}
+
+
+def _prune(
+    mod: tvm.IRModule, options: CompileOptions
+) -> Tuple[tvm.IRModule, List[Tuple[relay.Call, str]]]:
+    """Give back to TVM the subgraphs that the options do not want; also return their operators, with the reason."""
+    unwanted = set()
+    pruned = []
+    for name, function in _subgraphs(mod).items():
+        reason = _unwanted(function, options)
+        if reason:
+            unwanted.add(name.name_hint)
+            pruned += [(call, reason) for call in operator_calls(function)]
+    return _inline(mod, unwanted), pruned
+
+
+def _unwanted(function: relay.Function, options: CompileOptions) -> Optional[str]:
+    if options.use_implicit_batch:
+        shapes = [spec.shape for param in function.params for spec in tensor_specs(param.checked_type)]
+        if () in shapes:
+            return "a subgraph with a scalar as input, and use_implicit_batch is on"
+        batches: List[int] = sorted({shape[0] for shape in shapes if shape[0] >= 0})
+        if len(batches) > 1:
+            return f"a subgraph whose inputs have the batches {batches}, and use_implicit_batch is on"
+    if options.remove_no_mac_subgraphs and not any(
+        call.op.name in MAC_OPERATORS for call in operator_calls(function)
+    ):
+        return "a subgraph without a multiply-accumulate operator, and remove_no_mac_subgraphs is on"
+    return None

@@ -1,0 +1,189 @@
+"""What was offloaded, what was not, and why."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+from typing import Dict, Iterable, List, Tuple
+
+import tvm
+from rich.console import Console
+from rich.table import Table
+from tvm import relay
+
+from ..graph import TensorSpec
+from ..relay_ir import COMPILER, tensor_specs
+from .match import decide, describe
+
+# The attribute of `main` in which a partitioned module carries its report.
+REPORT_ATTR = "relay_trt.report"
+
+
+@dataclasses.dataclass(frozen=True)
+class SubgraphReport:
+    """One subgraph that TensorRT runs: its symbol, operators with their counts, inputs, outputs and MACs.
+
+    ``macs`` counts the multiply-accumulates of convolutions and dense layers; a dynamic batch counts as 1.
+    """
+
+    symbol: str
+    operators: Dict[str, int]
+    inputs: List[str]
+    outputs: List[str]
+    macs: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Refusal:
+    """An operator that TVM keeps: its name, why, how often, and the operands of the first such call."""
+
+    operator: str
+    reason: str
+    count: int
+    example: str
+
+
+@dataclasses.dataclass(frozen=True)
+class PartitionReport:
+    """The subgraphs of a module and the operators that stayed outside. ``str()`` draws both as tables."""
+
+    subgraphs: List[SubgraphReport]
+    refusals: List[Refusal]
+
+    @property
+    def offloaded(self) -> int:
+        """How many operators TensorRT runs."""
+        return sum(sum(subgraph.operators.values()) for subgraph in self.subgraphs)
+
+    @property
+    def refused(self) -> int:
+        """How many operators TVM keeps."""
+        return sum(refusal.count for refusal in self.refusals)
+
+    def to_json(self) -> str:
+        """The report as JSON; `from_json` reads it back."""
+        return json.dumps(dataclasses.asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> PartitionReport:
+        """Read what `to_json` wrote."""
+        document = json.loads(text)
+        return cls(
+            subgraphs=[SubgraphReport(**subgraph) for subgraph in document["subgraphs"]],
+            refusals=[Refusal(**refusal) for refusal in document["refusals"]],
+        )
+
+    def __str__(self) -> str:
+        console = Console(file=io.StringIO(), width=120)
+        total = self.offloaded + self.refused
+        console.print(f"{self.offloaded} of {total} operators offloaded, in {len(self.subgraphs)} subgraph(s)")
+        if self.subgraphs:
+            table = Table("subgraph", "operators", "inputs", "outputs", "GMACs")
+            for subgraph in self.subgraphs:
+                operators = ", ".join(f"{count} {name}" for name, count in subgraph.operators.items())
+                inputs, outputs = "\n".join(subgraph.inputs), "\n".join(subgraph.outputs)
+                table.add_row(subgraph.symbol, operators, inputs, outputs, f"{subgraph.macs / 1e9:.3f}")
+            console.print(table)
+        if self.refusals:
+            table = Table("not offloaded", "count", "reason", "for example")
+            for refusal in self.refusals:
+                table.add_row(refusal.operator, str(refusal.count), refusal.reason, refusal.example)
+            console.print(table)
+        return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def partition_report(mod: tvm.IRModule) -> PartitionReport:
+    """The report of a module that `partition_for_tensorrt` returned.
+
+    Parameters
+    ----------
+    mod : tvm.IRModule
+        The partitioned module.
+
+    Returns
+    -------
+    PartitionReport
+        What was offloaded, what was not, and why.
+
+    Raises
+    ------
+    ValueError
+        Where ``mod`` does not come from `partition_for_tensorrt`.
+    """
+    attrs = mod["main"].attrs
+    if attrs is None or REPORT_ATTR not in attrs.keys():
+        raise ValueError("the module has no report: it was not partitioned by partition_for_tensorrt")
+    return PartitionReport.from_json(str(attrs[REPORT_ATTR]))
+
+
+def subgraph_report(function: relay.Function) -> SubgraphReport:
+    """Describe one partitioned function."""
+    operators: Dict[str, int] = {}
+    macs = 0
+    for call in operator_calls(function):
+        operators[call.op.name] = operators.get(call.op.name, 0) + 1
+        macs += _macs(call)
+    return SubgraphReport(
+        symbol=str(function.attrs["global_symbol"]),
+        operators=operators,
+        inputs=[f"{param.name_hint} {spec}" for param in function.params for spec in tensor_specs(param.checked_type)],
+        outputs=[str(spec) for spec in tensor_specs(function.body.checked_type)],
+        macs=macs,
+    )
+
+
+def refused_calls(mod: tvm.IRModule) -> List[Tuple[relay.Call, str]]:
+    """The operators outside the subgraphs of a module that the rules refuse, each with the reason."""
+    calls = [
+        call
+        for function in mod.functions.values()
+        if isinstance(function, relay.Function) and not is_subgraph(function)
+        for call in operator_calls(function)
+    ]
+    reasons = [(call, decide(call)) for call in calls]
+    return [(call, reason) for call, reason in reasons if reason is not None]
+
+
+def summarize(refused: Iterable[Tuple[relay.Call, str]]) -> List[Refusal]:
+    """Count refused calls by operator and reason."""
+    found: Dict[Tuple[str, str], Refusal] = {}
+    for call, reason in refused:
+        key = (call.op.name, reason)
+        earlier = found.get(key) or Refusal(*key, count=0, example=describe(call))
+        found[key] = dataclasses.replace(earlier, count=earlier.count + 1)
+    return list(found.values())
+
+
+def is_subgraph(function: tvm.ir.BaseFunc) -> bool:
+    """Whether a function is one of ours: it was partitioned for this compiler."""
+    attrs = function.attrs
+    return attrs is not None and "Compiler" in attrs.keys() and str(attrs["Compiler"]) == COMPILER
+
+
+def operator_calls(function: relay.Function) -> Iterable[relay.Call]:
+    """The calls of Relay operators in a function, in topological order."""
+    calls: List[relay.Call] = []
+
+    def visit(expr: relay.Expr) -> None:
+        if isinstance(expr, relay.Call) and isinstance(expr.op, tvm.ir.Op):
+            calls.append(expr)
+
+    relay.analysis.post_order_visit(function, visit)
+    return calls
+
+
+def _macs(call: relay.Call) -> int:
+    """Multiply-accumulates: each output element of a convolution sums over one filter, of a dense layer over K."""
+    if call.op.name not in MAC_OPERATORS:
+        return 0
+    (output,), (weight,) = tensor_specs(call.checked_type), tensor_specs(call.args[1].checked_type)
+    macs = 1
+    for dimension in output.shape + weight.shape[1:]:
+        macs *= max(dimension, 1)
+    return macs
+
+
+# The operators that `remove_no_mac_subgraphs` looks for. Those with a weight whose first dimension is the
+# output channel come first, as `_macs` needs it.
+MAC_OPERATORS = ("nn.conv2d", "nn.dense")

@@ -1,0 +1,63 @@
+"""``PassContext(config={"relay.ext.tensorrt.options": config})`` on a TVM that does not know that option.
+
+TVM checks the names of a PassContext's options against a list that only C++ can extend, and a stock TVM's
+list lacks this one, so that the line every guide to TVM's TensorRT shows would raise "Invalid config
+option". Replacing ``PassContext.__init__`` is the only way to let the line stand: the option is taken out
+before TVM sees it, and travels in TVM's own context as the name of a pass instrument that does nothing.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from typing import Any, Mapping, Optional
+
+import tvm
+
+from ..options import CompileOptions
+
+KEY = "relay.ext.tensorrt.options"
+
+
+def options_of_pass_context() -> Optional[CompileOptions]:
+    """The options given in the current PassContext, or None where there are none.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Where they are not what `CompileOptions.from_dict` accepts.
+    """
+    for instrument in tvm.transform.PassContext.current().instruments or []:
+        name = str(instrument.name)
+        if name.startswith(KEY):
+            return CompileOptions.from_dict(json.loads(name[len(KEY) :]))
+    return None
+
+
+def accept_options() -> None:
+    """Let PassContext take the option, where this TVM does not know it by itself."""
+    context = tvm.ir.transform.PassContext
+    if KEY in context.list_configs() or hasattr(context.__init__, "__wrapped__"):
+        return
+    original = context.__init__
+
+    @functools.wraps(original)
+    def init(
+        self: Any,
+        opt_level: int = 2,
+        required_pass: Any = None,
+        disabled_pass: Any = None,
+        instruments: Any = None,
+        config: Optional[Mapping[str, Any]] = None,
+        *args: Any,
+        **kwargs: Any,
+    ) -> None:
+        if config and KEY in config:
+            options = CompileOptions.from_dict(config[KEY])
+            config = {name: value for name, value in config.items() if name != KEY}
+            name = KEY + json.dumps(options.to_dict())
+            carrier = tvm.get_global_func("instrument.PassInstrument")(name, None, None, None, None, None)
+            instruments = [*(instruments or []), carrier]
+        original(self, opt_level, required_pass, disabled_pass, instruments, config, *args, **kwargs)
+
+    context.__init__ = init

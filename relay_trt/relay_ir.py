@@ -1,0 +1,69 @@
+"""What annotation and code generation both ask of Relay: types as `TensorSpec`, attributes as plain values."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, Tuple
+
+from .graph import TensorSpec
+
+try:
+    import tvm
+    from tvm import relay
+except ImportError as error:
+    raise ImportError(
+        f"relay_trt compiles with TVM's Relay, which TVM 0.8 to 0.19 has; this environment has none ({error}). "
+        "To run a compiled library, `import relay_trt.runtime` is enough"
+    ) from error
+
+# The name of the external compiler: the suffix of the operator attribute `target.<compiler>`, the
+# Compiler attribute of partitioned functions, and `relay.ext.<compiler>`. A TVM that was built with its own
+# TensorRT code generation has that name already; another one lets both live in one process.
+_TAKEN = "tensorrt" in tvm.target.Target.list_kinds() or tvm.get_global_func("relay.ext.tensorrt", allow_missing=True)
+COMPILER = "relay_trt" if _TAKEN else "tensorrt"
+
+# The attribute of a partitioned function that holds its options, as JSON.
+OPTIONS_ATTR = "relay_trt.options"
+
+
+def tensor_specs(type_: relay.Type) -> Tuple[TensorSpec, ...]:
+    """The tensors of a checked type, tuples flattened.
+
+    Raises
+    ------
+    ValueError
+        Where the type is neither a tensor nor a tuple of tensors.
+    """
+    if isinstance(type_, relay.TupleType):
+        return tuple(spec for field in type_.fields for spec in tensor_specs(field))
+    if not isinstance(type_, relay.TensorType):
+        raise ValueError(f"{type_} is not a tensor")
+    return (TensorSpec(tuple(_dimension(d) for d in type_.shape), str(type_.dtype)),)
+
+
+def attributes(call: relay.Call) -> Dict[str, Any]:
+    """The attributes of a call as values that JSON can hold.
+
+    Raises
+    ------
+    ValueError
+        Where an attribute is of a kind that has no such value; the message names it.
+    """
+    if call.attrs is None:
+        return {}
+    return {str(name): _plain(call.attrs[name], str(name)) for name in call.attrs.keys()}
+
+
+def _dimension(dimension: Any) -> int:
+    return int(dimension) if isinstance(dimension, (int, tvm.tir.IntImm)) else -1
+
+
+def _plain(value: Any, name: str) -> Any:
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    if isinstance(value, (str, tvm.runtime.container.String)):
+        return str(value)
+    if isinstance(value, (tvm.tir.IntImm, tvm.tir.FloatImm)):
+        return value.value
+    if isinstance(value, (tvm.ir.Array, list, tuple)):
+        return [_plain(element, name) for element in value]
+    raise ValueError(f"attribute {name!r} is {value!r}, a {type(value).__name__}")

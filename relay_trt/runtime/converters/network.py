@@ -1,0 +1,77 @@
+"""A whole graph, converted."""
+
+from __future__ import annotations
+
+from typing import Dict, List, Mapping, Sequence, Tuple
+
+import numpy as np
+
+from ...graph import CONST, INPUT, Entry, Graph, Node, TensorSpec
+from ..builders import ConversionError, NetworkBuilder, Tensor
+from .registry import CONVERTERS, OpNode
+
+
+def convert(graph: Graph, constants: Mapping[str, np.ndarray], net: NetworkBuilder) -> None:
+    """Add a whole graph to a network.
+
+    Inputs keep the names of the graph's; output i becomes ``output_<i>``.
+
+    Parameters
+    ----------
+    graph : graph.Graph
+        The subgraph.
+    constants : dict of str to numpy.ndarray
+        The values of its constants, by name. They are not copied.
+    net : NetworkBuilder
+        The network to add to.
+
+    Raises
+    ------
+    ConversionError
+        Where an operator has no converter or the engine does not take it; the message names the operator.
+    """
+    tensors: Dict[Entry, Tensor] = {}
+    for i, node in enumerate(graph.nodes):
+        for index, tensor in enumerate(_tensors(graph, i, node, constants, net, tensors)):
+            tensors[Entry(i, index)] = tensor
+    for index, head in enumerate(graph.heads):
+        net.output(tensors[head], output_name(index))
+
+
+def output_name(index: int) -> str:
+    """The name of a network's output."""
+    return f"output_{index}"
+
+
+def _tensors(
+    graph: Graph,
+    index: int,
+    node: Node,
+    constants: Mapping[str, np.ndarray],
+    net: NetworkBuilder,
+    tensors: Mapping[Entry, Tensor],
+) -> Sequence[Tensor]:
+    if node.op == INPUT:
+        return [net.input(node.name, node.outputs[0].shape, node.outputs[0].dtype)]
+    if node.op == CONST:
+        return [net.constant(constants[node.name])]
+    net.scope = f"{node.name}_{index}"
+    if node.name not in CONVERTERS:
+        raise ConversionError(f"{graph.symbol}: operator {node.name!r} has no converter in this relay_trt")
+    op = OpNode(node.name, node.attrs, tuple(tensors[entry] for entry in node.inputs), node.outputs)
+    result = CONVERTERS[node.name](net, op)
+    results: List[Tensor] = [result] if isinstance(result, Tensor) else list(result)
+    _check(f"{graph.symbol}: {node.name} (node {index})", node.outputs, results)
+    return results
+
+
+def _check(where: str, expected: Tuple[TensorSpec, ...], results: Sequence[Tensor]) -> None:
+    """A converter and Relay must agree on what comes out: otherwise an engine would write past a buffer."""
+    if len(results) != len(expected):
+        raise ConversionError(f"{where} became {len(results)} tensors, not {len(expected)}")
+    for spec, tensor in zip(expected, results):
+        same = len(spec.shape) == tensor.rank and all(
+            a == b or -1 in (a, b) for a, b in zip(spec.shape, tensor.shape)
+        )
+        if not same or spec.dtype != tensor.dtype:
+            raise ConversionError(f"{where} became {TensorSpec(tensor.shape, tensor.dtype)}, not {spec}")

@@ -1,0 +1,104 @@
+"""The environment variables of the runtime, read in one place."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+from typing import Mapping, Optional, Sequence
+
+logger = logging.getLogger("TensorRT")
+
+PREFIX = "TVM_TENSORRT_"
+ENGINES = ("auto", "tensorrt", "onnxruntime")
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What the environment asks of the runtime. None leaves the choice to what was compiled in.
+
+    Attributes
+    ----------
+    engine : str
+        ``TVM_TENSORRT_ENGINE``: ``"tensorrt"``, ``"onnxruntime"``, or ``"auto"``: TensorRT where it works, else
+        ONNX Runtime on the CPU.
+    use_fp16 : bool, optional
+        ``TVM_TENSORRT_USE_FP16``: let TensorRT compute in float16 where that is faster.
+    use_tf32 : bool
+        ``TVM_TENSORRT_USE_TF32``: let TensorRT round the operands of float32 convolutions and matrix products to
+        TF32, as it does by itself on GPUs that have it.
+    max_workspace_size : int, optional
+        ``TVM_TENSORRT_MAX_WORKSPACE_SIZE``: bytes of scratch memory for one engine; 0 is as if it were unset.
+    builder_level : int, optional
+        ``TVM_TENSORRT_BUILDER_LEVEL``: TensorRT's builder optimization level, 0 (quick to build) to 5.
+    strict : bool
+        ``TVM_TENSORRT_STRICT``: raise where the runtime would fall back to something else.
+    log_level : str, optional
+        ``TVM_TENSORRT_LOG_LEVEL``: print the logger `TensorRT` from this level on.
+    """
+
+    engine: str = "auto"
+    use_fp16: Optional[bool] = None
+    use_tf32: bool = True
+    max_workspace_size: Optional[int] = None
+    builder_level: Optional[int] = None
+    strict: bool = False
+    log_level: Optional[str] = None
+
+    @classmethod
+    def from_environment(cls, environment: Optional[Mapping[str, str]] = None) -> Settings:
+        """Read the variables.
+
+        Raises
+        ------
+        ValueError
+            Where a variable is malformed; the message names it and what is accepted.
+        """
+        variables = _Variables(os.environ if environment is None else environment)
+        settings = cls(
+            engine=variables.choice("ENGINE", ENGINES) or cls.engine,
+            use_fp16=variables.switch("USE_FP16"),
+            use_tf32=variables.switch("USE_TF32") is not False,
+            max_workspace_size=variables.number("MAX_WORKSPACE_SIZE", "a number of bytes", 0) or None,
+            builder_level=variables.number("BUILDER_LEVEL", "a level from 0 to 5", 0, 5),
+            strict=bool(variables.switch("STRICT")),
+            log_level=variables.choice("LOG_LEVEL", LOG_LEVELS),
+        )
+        variables.warn_of_others()
+        return settings
+
+
+class _Variables:
+    """The variables with our prefix; an empty one is as if it were unset."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._values = {name: value for name, value in environment.items() if name.startswith(PREFIX) and value}
+        self._known = set()
+
+    def _get(self, name: str) -> Optional[str]:
+        self._known.add(PREFIX + name)
+        return self._values.get(PREFIX + name)
+
+    def choice(self, name: str, accepted: Sequence[str]) -> Optional[str]:
+        value = self._get(name)
+        if value is not None and value not in accepted:
+            raise ValueError(f"{PREFIX}{name} is {value!r}; accepted are {', '.join(accepted)}")
+        return value
+
+    def switch(self, name: str) -> Optional[bool]:
+        value = self.choice(name, ("0", "1", "false", "true"))
+        return None if value is None else value in ("1", "true")
+
+    def number(self, name: str, what: str, low: int, high: Optional[int] = None) -> Optional[int]:
+        value = self._get(name)
+        if value is None:
+            return None
+        if not value.isdecimal() or int(value) < low or (high is not None and int(value) > high):
+            raise ValueError(f"{PREFIX}{name} is {value!r}; accepted is {what}")
+        return int(value)
+
+    def warn_of_others(self) -> None:
+        """A misspelt variable would otherwise be silent."""
+        for name in sorted(set(self._values) - self._known):
+            logger.warning("%s is set, but this relay_trt has no such variable; it has %s", name, ", ".join(sorted(self._known)))

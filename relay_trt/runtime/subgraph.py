@@ -1,0 +1,75 @@
+"""One subgraph at run time: its engine, built when it is first needed."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import List, Mapping, Optional, Sequence
+
+import numpy as np
+
+from ..graph import Graph, Node, TensorSpec
+from .dltensor import TensorView
+from .engines import BuildRequest, Engine, choose_engine
+from .settings import Settings
+
+logger = logging.getLogger("TensorRT")
+
+
+class ArgumentError(ValueError):
+    """A subgraph was called with tensors that it was not compiled for."""
+
+
+class Subgraph:
+    """Runs one subgraph.
+
+    Parameters
+    ----------
+    graph : graph.Graph
+        The subgraph.
+    constants : dict of str to numpy.ndarray
+        The values of its constants, by name. They are not copied, and must live as long as the subgraph.
+    """
+
+    def __init__(self, graph: Graph, constants: Mapping[str, np.ndarray]) -> None:
+        self.graph = graph
+        self._constants = constants
+        self._inputs: List[Node] = graph.inputs()
+        self._outputs: List[TensorSpec] = graph.outputs()
+        self._engine: Optional[Engine] = None
+        # An engine belongs to one caller at a time.
+        self._lock = threading.Lock()
+
+    def run(self, inputs: Sequence[TensorView], outputs: Sequence[TensorView]) -> None:
+        """Compute the outputs; the first call, and a call with shapes that no engine takes, builds an engine.
+
+        Raises
+        ------
+        ArgumentError
+            Where a tensor's dtype, shape or layout is not the subgraph's; the message names the tensor.
+        EngineError, ConversionError
+            Where no engine can be built.
+        """
+        self._check(inputs, outputs)
+        shapes = tuple(tensor.shape for tensor in inputs)
+        if any(0 in tensor.shape for tensor in outputs):
+            return  # an empty batch: there is nothing to compute
+        with self._lock:
+            if self._engine is None or not self._engine.accepts(shapes):
+                settings = Settings.from_environment()
+                request = BuildRequest(self.graph, self._constants, settings, shapes)
+                self._engine = choose_engine(settings).build(request)
+            self._engine.run(inputs, outputs)
+
+    def _check(self, inputs: Sequence[TensorView], outputs: Sequence[TensorView]) -> None:
+        for node, tensor in zip(self._inputs, inputs):
+            self._check_tensor(f"input {node.name!r}", node.outputs[0], tensor)
+        for index, (spec, tensor) in enumerate(zip(self._outputs, outputs)):
+            self._check_tensor(f"output {index}", spec, tensor)
+
+    def _check_tensor(self, what: str, spec: TensorSpec, tensor: TensorView) -> None:
+        if tensor.dtype != spec.dtype or not spec.admits(tensor.shape):
+            given = TensorSpec(tensor.shape, tensor.dtype)
+            raise ArgumentError(f"{self.graph.symbol}: {what} is {given}, and was compiled as {spec}")
+        if not tensor.is_compact:
+            raise ArgumentError(f"{self.graph.symbol}: {what} is not compact: its elements do not follow each other")
