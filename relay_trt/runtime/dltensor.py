@@ -7,6 +7,7 @@ They are read here rather than through TVM's Python classes: the structure has b
 from __future__ import annotations
 
 import ctypes
+import math
 from typing import Any, Optional, Tuple
 
 import numpy as np
@@ -68,6 +69,11 @@ class TensorView:
         return self.device_type in (CPU, CUDA_HOST)
 
     @property
+    def nbytes(self) -> int:
+        """The size of its elements, in bytes."""
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
+
+    @property
     def is_compact(self) -> bool:
         """Whether its elements follow each other in row-major order."""
         expected = 1
@@ -80,8 +86,7 @@ class TensorView:
     def numpy(self) -> np.ndarray:
         """The elements as an array that shares their memory. Only for a compact tensor on the host."""
         dtype = np.dtype(self.dtype)
-        count = int(np.prod(self.shape, dtype=np.int64))
-        if count == 0:
+        if self.nbytes == 0:
             return np.empty(self.shape, dtype)
-        memory: Any = (ctypes.c_uint8 * (count * dtype.itemsize)).from_address(self.address)
+        memory: Any = (ctypes.c_uint8 * self.nbytes).from_address(self.address)
         return np.frombuffer(memory, dtype).reshape(self.shape)

@@ -9,7 +9,7 @@ from typing import List, Mapping, Optional, Sequence
 import numpy as np
 
 from ..graph import Graph, Node, TensorSpec
-from .dltensor import TensorView
+from .dltensor import CUDA, TensorView
 from .engines import BuildRequest, Engine, choose_engine
 from .settings import Settings
 
@@ -51,13 +51,14 @@ class Subgraph:
             Where no engine can be built.
         """
         self._check(inputs, outputs)
-        shapes = tuple(tensor.shape for tensor in inputs)
         if any(0 in tensor.shape for tensor in outputs):
             return  # an empty batch: there is nothing to compute
+        shapes = tuple(tensor.shape for tensor in inputs)
+        device_id = next((tensor.device_id for tensor in (*inputs, *outputs) if tensor.device_type == CUDA), 0)
         with self._lock:
-            if self._engine is None or not self._engine.accepts(shapes):
+            if self._engine is None or not self._engine.accepts(shapes, device_id):
                 settings = Settings.from_environment()
-                request = BuildRequest(self.graph, self._constants, settings, shapes)
+                request = BuildRequest(self.graph, self._constants, settings, shapes, device_id)
                 self._engine = choose_engine(settings).build(request)
             self._engine.run(inputs, outputs)
 

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import sysconfig
 from pathlib import Path
 from types import ModuleType
 
 from ..build_config import USE_TENSORRT_RUNTIME
 from ..options import OLDEST_TENSORRT, parse_version
-
-# What the Python package is linked to, each after those that it needs itself.
-# The parser of Caffe and UFF, libnvparsers, left with TensorRT 10.
-_LIBRARIES = ("libnvinfer", "libnvinfer_plugin", "libnvparsers", "libnvonnxparser")
 
 
 class TensorRTUnavailable(ImportError):
@@ -34,35 +31,29 @@ def load_tensorrt() -> ModuleType:
         Where it is not installed, is too old, or its libraries cannot be loaded.
     """
     if isinstance(USE_TENSORRT_RUNTIME, str):
-        _preload(Path(USE_TENSORRT_RUNTIME) / "lib")
+        _load_libraries(USE_TENSORRT_RUNTIME)
     try:
         import tensorrt
         from tensorrt import __version__ as version
-    except ModuleNotFoundError as error:
-        if error.name != "tensorrt":
-            raise TensorRTUnavailable(f"TensorRT's Python package cannot be imported: {error}") from error
-        raise TensorRTUnavailable(
-            "TensorRT's Python package is not installed: pip install 'relay_trt[tensorrt]'"
-        ) from error
     except (ImportError, OSError) as error:
-        raise TensorRTUnavailable(f"TensorRT's Python package cannot be imported: {error}") from error
+        if isinstance(error, ModuleNotFoundError) and error.name == "tensorrt":
+            reason = "is not installed: pip install 'relay_trt[tensorrt]'"
+        else:
+            reason = f"cannot be imported: {error}"
+        raise TensorRTUnavailable(f"TensorRT's Python package {reason}") from error
     if parse_version(version) < OLDEST_TENSORRT:
         oldest = ".".join(map(str, OLDEST_TENSORRT))
         raise TensorRTUnavailable(f"TensorRT {version} is too old: the runtime needs {oldest} or newer")
     return tensorrt
 
 
-def _preload(folder: Path) -> None:
-    """Load the libraries of an unpacked TensorRT, which its Python package then finds in the process."""
-    if not any(folder.glob("libnvinfer.so*")):
+def _load_libraries(tensorrt: str) -> None:
+    """Load the libraries of the unpacked TensorRT; its Python package then finds them in the process."""
+    # setup.py linked it to them.
+    library = Path(__file__).with_name("_libraries" + sysconfig.get_config_var("EXT_SUFFIX"))
+    try:
+        ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
+    except OSError as error:
         raise TensorRTUnavailable(
-            f"there is no libnvinfer.so* in {folder}, the TensorRT that relay_trt was built for "
-            "(USE_TENSORRT_RUNTIME in config.cmake)"
-        )
-    for name in _LIBRARIES:
-        # libnvinfer.so, .so.8 and .so.8.6.1 are one library; an installation may lack any of the names.
-        for library in sorted(folder.glob(f"{name}.so*"))[:1]:
-            try:
-                ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
-            except OSError as error:
-                raise TensorRTUnavailable(f"TensorRT's library cannot be loaded: {error}") from error
+            f"the libraries of {tensorrt} (USE_TENSORRT_RUNTIME in config.cmake) cannot be loaded: {error}"
+        ) from error

@@ -55,8 +55,7 @@ class OnnxBuilder(NetworkBuilder):
         self._outputs: List[onnx.ValueInfoProto] = []
         self._initializers: List[TensorProto] = []
         self._external: Dict[str, np.ndarray] = {}
-        self._constant_names: Dict[int, str] = {}
-        self._constants: List[np.ndarray] = []  # keeps the ids above from being used again
+        self._constant_names: Dict[Tensor, str] = {}
 
     def model(self, name: str) -> OnnxModel:
         """The finished model."""
@@ -168,13 +167,11 @@ class OnnxBuilder(NetworkBuilder):
         """The name of a tensor in the graph; a constant gets one when it is first used."""
         if tensor.value is None:
             return str(tensor.handle)
-        key = id(tensor.value)
-        if key not in self._constant_names:
+        if tensor not in self._constant_names:
             name = f"constant_{len(self._constant_names)}"
-            self._constant_names[key] = name
-            self._constants.append(tensor.value)
+            self._constant_names[tensor] = name
             self._initializers.append(self._initializer(name, tensor.value))
-        return self._constant_names[key]
+        return self._constant_names[tensor]
 
     def _initializer(self, name: str, value: np.ndarray) -> TensorProto:
         if value.nbytes < EXTERNAL_BYTES:

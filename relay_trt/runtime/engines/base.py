@@ -33,12 +33,15 @@ class BuildRequest:
         What the environment asks for; it wins over the options that the graph was compiled with.
     shapes : tuple of tuples of int
         The shapes of the inputs of the call that the engine is built for.
+    device_id : int
+        The GPU that the tensors of the call lie on; 0 where all lie on the host.
     """
 
     graph: Graph
     constants: Mapping[str, np.ndarray]
     settings: Settings
     shapes: Shapes
+    device_id: int
 
     @property
     def use_fp16(self) -> bool:
@@ -77,8 +80,8 @@ class Engine(abc.ABC):
         """
 
     @abc.abstractmethod
-    def accepts(self, shapes: Shapes) -> bool:
-        """Whether inputs of these shapes can be run without building anew."""
+    def accepts(self, shapes: Shapes, device_id: int) -> bool:
+        """Whether inputs of these shapes can be run on this GPU without building anew."""
 
     @abc.abstractmethod
     def run(self, inputs: Sequence[TensorView], outputs: Sequence[TensorView]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 from typing import Any, List, Optional, Sequence, Tuple
 
@@ -52,7 +53,7 @@ class OnnxRuntimeEngine(Engine):
             raise EngineError(f"{graph.symbol}: ONNX Runtime refuses the network: {error}") from error
         return cls(session, constants)
 
-    def accepts(self, shapes: Shapes) -> bool:
+    def accepts(self, shapes: Shapes, device_id: int) -> bool:
         return True
 
     def run(self, inputs: Sequence[TensorView], outputs: Sequence[TensorView]) -> None:
@@ -80,7 +81,5 @@ def _host_copy(tensor: TensorView) -> np.ndarray:
 
 
 def _tvm_array(tensor: TensorView) -> tvm.nd.NDArray:
-    import ctypes
-
     handle = ctypes.cast(tensor.handle, tvm._ffi.runtime_ctypes.TVMArrayHandle)
     return tvm.nd.NDArray(handle, is_view=True)

@@ -1,0 +1,100 @@
+"""The few functions of CUDA's runtime that the TensorRT engine needs, through NVIDIA's own bindings."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from types import ModuleType
+from typing import Any, Iterator
+
+import tvm
+
+
+class CudaError(RuntimeError):
+    """A call of CUDA's runtime failed; the message holds its name and CUDA's own words."""
+
+
+@functools.lru_cache(maxsize=None)
+def _cudart() -> ModuleType:
+    """``cuda-python``'s runtime API, which moved in 12.6 and left its old place in 13."""
+    try:
+        from cuda.bindings import runtime
+    except ImportError:
+        from cuda import cudart as runtime
+    return runtime
+
+
+def call(function: str, *arguments: Any) -> Any:
+    """Call ``function`` of CUDA's runtime and return its result, or None where it has none.
+
+    Raises
+    ------
+    CudaError
+        Where CUDA returns an error.
+    """
+    cudart = _cudart()
+    status, *result = getattr(cudart, function)(*arguments)
+    if status != cudart.cudaError_t.cudaSuccess:
+        _, name = cudart.cudaGetErrorName(status)
+        _, text = cudart.cudaGetErrorString(status)
+        raise CudaError(f"{function}: {name.decode()}: {text.decode()}")
+    return result[0] if result else None
+
+
+def device_count() -> int:
+    """How many GPUs there are.
+
+    Raises
+    ------
+    ImportError
+        Where cuda-python is not installed.
+    CudaError, RuntimeError
+        Where there is no driver, or no GPU.
+    """
+    return int(call("cudaGetDeviceCount"))
+
+
+@contextlib.contextmanager
+def device(device_id: int) -> Iterator[None]:
+    """Make a GPU the current one within the block."""
+    previous = call("cudaGetDevice")
+    call("cudaSetDevice", device_id)
+    try:
+        yield
+    finally:
+        call("cudaSetDevice", previous)
+
+
+def current_stream() -> int:
+    """TVM's current stream of this thread; the default stream (0) where this TVM has no way to ask."""
+    get_stream = tvm.get_global_func("runtime.get_cuda_stream", allow_missing=True)
+    stream = get_stream() if get_stream else None
+    return (stream.value or 0) if stream is not None else 0
+
+
+class DeviceBuffer:
+    """Memory on the current GPU, freed with the object."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.address = int(call("cudaMalloc", max(size, 1)))
+
+    def __del__(self) -> None:
+        address = getattr(self, "address", None)
+        if address is not None:
+            _cudart().cudaFree(address)  # at the end of the process CUDA may be gone: nothing to do about it
+
+
+def copy_to_device(destination: int, source: int, size: int, stream: int) -> None:
+    """Enqueue a copy of ``size`` bytes from the host."""
+    call("cudaMemcpyAsync", destination, source, size, _cudart().cudaMemcpyKind.cudaMemcpyHostToDevice, stream)
+
+
+def copy_to_host(destination: int, source: int, size: int, stream: int) -> None:
+    """Enqueue a copy of ``size`` bytes to the host."""
+    call("cudaMemcpyAsync", destination, source, size, _cudart().cudaMemcpyKind.cudaMemcpyDeviceToHost, stream)
+
+
+def synchronize(stream: int) -> None:
+    """Wait for the work on a stream."""
+    call("cudaStreamSynchronize", stream)
