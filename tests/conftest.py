@@ -1,0 +1,36 @@
+"""Fixtures that every test may use."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+import numpy as np
+import pytest
+
+os.environ.setdefault("TOPHUB_LOCATION", "NONE")  # TVM tries a download for each target otherwise
+np.bool = bool  # type: ignore[attr-defined]  # mxnet 1.9.1 uses the name that numpy 1.24 removed
+
+
+@pytest.fixture(autouse=True)
+def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test depends on the variables of the shell that started it."""
+    for name in list(os.environ):
+        if name.startswith("TVM_TENSORRT_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    """What the library logs, from INFO on."""
+    caplog.set_level(logging.INFO, logger="TensorRT")
+    return caplog
+
+
+@pytest.fixture(params=["onnxruntime", pytest.param("tensorrt", marks=pytest.mark.gpu)])
+def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Each engine there is, chosen by name, at full precision and quick to build."""
+    monkeypatch.setenv("TVM_TENSORRT_ENGINE", request.param)
+    monkeypatch.setenv("TVM_TENSORRT_USE_TF32", "0")
+    monkeypatch.setenv("TVM_TENSORRT_BUILDER_LEVEL", "0")
+    return str(request.param)
