@@ -129,8 +129,9 @@ class Graph:
         if not isinstance(document, dict) or not isinstance(document.get("format"), int):
             raise GraphError("not a relay_trt graph: it has no format number")
         if document["format"] > FORMAT:
+            producer = document.get("producer", "an unknown producer")
             raise GraphError(
-                f"the graph has format {document['format']}, written by {document.get('producer', 'an unknown producer')}; "
+                f"the graph has format {document['format']}, written by {producer}; "
                 f"this relay_trt {__version__} reads formats up to {FORMAT}: install a newer one"
             )
         try:
@@ -170,7 +171,7 @@ def _node_to_json(node: Node) -> Dict[str, Any]:
         "shape": [[list(output.shape) for output in node.outputs]],
         "dtype": [[output.dtype for output in node.outputs]],
     }
-    document = {"op": node.op, "name": node.name, "attrs": attrs}
+    document: Dict[str, Any] = {"op": node.op, "name": node.name, "attrs": attrs}
     if node.op == KERNEL:
         attrs["num_inputs"], attrs["num_outputs"] = str(len(node.inputs)), str(len(node.outputs))
         document["inputs"] = [[entry.node, entry.index, 0] for entry in node.inputs]

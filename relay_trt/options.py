@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import re
 from importlib import metadata
 from typing import Any, Dict, Mapping, Optional, Tuple
 
@@ -91,8 +92,8 @@ def installed_tensorrt_version() -> Optional[Version]:
 
 
 def parse_version(text: str) -> Version:
-    """The first three numbers of a version: ``"10.16.1.11"`` is ``(10, 16, 1)``."""
-    numbers = [int(part) for part in text.split(".")[:3]]
+    """The first three numbers of a version: ``"10.16.1.11"`` is ``(10, 16, 1)``, ``"8.6"`` is ``(8, 6, 0)``."""
+    numbers = [int(number) for number in re.findall(r"\d+", text)[:3]]
     major, minor, patch = numbers + [0] * (3 - len(numbers))
     return major, minor, patch
 

@@ -20,7 +20,7 @@ def source(tmp_path):
     """A copy of the package's source, to configure and build in."""
     folder = tmp_path / "source"
     shutil.copytree(CHECKOUT / "relay_trt", folder / "relay_trt", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ["config.cmake", "pyproject.toml", "setup.py"]:
+    for name in ["README.md", "config.cmake", "pyproject.toml", "setup.py"]:
         shutil.copy(CHECKOUT / name, folder)
     return folder
 

@@ -152,9 +152,9 @@ def write_driver_stub(package: Path) -> None:
     source = folder / "cuda.c"
     no_device = 100  # CUDA_ERROR_NO_DEVICE
     source.write_text("".join(f"int {name}(void) {{ return {no_device}; }}\n" for name in DRIVER_FUNCTIONS))
-    compiler = os.environ.get("CC", "cc")
-    command = [compiler, "-shared", "-fPIC", "-Wl,-soname,libcuda.so.1", "-o", str(folder / "libcuda.so.1"), str(source)]
-    subprocess.check_call(command)
+    library = str(folder / "libcuda.so.1")
+    options = ["-shared", "-fPIC", "-Wl,-soname,libcuda.so.1"]
+    subprocess.check_call([os.environ.get("CC", "cc"), *options, "-o", library, str(source)])
 
 
 def main() -> None:

@@ -59,9 +59,7 @@ def _op_call(call: relay.Call, options: CompileOptions) -> OpCall:
         name=call.op.name,
         attrs=attributes(call),
         inputs=tuple(spec for specs in inputs for spec in specs),
-        constant=tuple(
-            isinstance(operand, relay.Constant) for operand, specs in zip(operands, inputs) for _ in specs
-        ),
+        constant=tuple(isinstance(operand, relay.Constant) for operand, specs in zip(operands, inputs) for _ in specs),
         outputs=tensor_specs(call.checked_type),
         options=options,
     )

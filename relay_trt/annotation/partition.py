@@ -199,9 +199,7 @@ def _subgraphs(mod: tvm.IRModule) -> Dict[tvm.ir.GlobalVar, relay.Function]:
     return {name: function for name, function in mod.functions.items() if is_subgraph(function)}
 
 
-def _prune(
-    mod: tvm.IRModule, options: CompileOptions
-) -> Tuple[tvm.IRModule, List[Tuple[relay.Call, str]]]:
+def _prune(mod: tvm.IRModule, options: CompileOptions) -> Tuple[tvm.IRModule, List[Tuple[relay.Call, str]]]:
     """Give back to TVM the subgraphs that the options do not want; also return their operators, with the reason."""
     unwanted = set()
     pruned = []
@@ -221,8 +219,6 @@ def _unwanted(function: relay.Function, options: CompileOptions) -> Optional[str
         batches: List[int] = sorted({shape[0] for shape in shapes if shape[0] >= 0})
         if len(batches) > 1:
             return f"a subgraph whose inputs have the batches {batches}, and use_implicit_batch is on"
-    if options.remove_no_mac_subgraphs and not any(
-        call.op.name in MAC_OPERATORS for call in operator_calls(function)
-    ):
+    if options.remove_no_mac_subgraphs and not any(call.op.name in MAC_OPERATORS for call in operator_calls(function)):
         return "a subgraph without a multiply-accumulate operator, and remove_no_mac_subgraphs is on"
     return None

@@ -12,7 +12,6 @@ from rich.console import Console
 from rich.table import Table
 from tvm import relay
 
-from ..graph import TensorSpec
 from ..relay_ir import COMPILER, tensor_specs
 from .match import decide, describe
 
@@ -81,9 +80,10 @@ class PartitionReport:
         if self.subgraphs:
             table = Table("subgraph", "operators", "inputs", "outputs", "GMACs")
             for subgraph in self.subgraphs:
-                operators = ", ".join(f"{count} {name}" for name, count in subgraph.operators.items())
+                operators = "\n".join(f"{count:4} {name}" for name, count in subgraph.operators.items())
                 inputs, outputs = "\n".join(subgraph.inputs), "\n".join(subgraph.outputs)
-                table.add_row(subgraph.symbol, operators, inputs, outputs, f"{subgraph.macs / 1e9:.3f}")
+                symbol = subgraph.symbol.replace("tvmgen_default_", "")  # TVM's prefix of every symbol
+                table.add_row(symbol, operators, inputs, outputs, f"{subgraph.macs / 1e9:.3f}")
             console.print(table)
         if self.refusals:
             table = Table("not offloaded", "count", "reason", "for example")

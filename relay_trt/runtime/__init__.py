@@ -4,7 +4,7 @@ Importing this package registers what compiled libraries call.
 """
 
 from . import module
-from .converters import converter
+from .engines import get_tensorrt_version, is_tensorrt_runtime_enabled
 from .settings import Settings
 
-__all__ = ["Settings", "converter", "module"]
+__all__ = ["Settings", "get_tensorrt_version", "is_tensorrt_runtime_enabled", "module"]

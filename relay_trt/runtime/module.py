@@ -49,7 +49,7 @@ def create_subgraph(graph_json: str, constants: Any) -> Callable[[Any], None]:
     num_inputs, num_tensors = len(graph.inputs()), len(graph.inputs()) + len(graph.heads)
 
     def run(addresses: Any, _owner: Any = arrays) -> None:
-        handles = (ctypes.c_void_p * num_tensors).from_address(addresses.value)
+        handles = (ctypes.c_size_t * num_tensors).from_address(addresses.value)
         tensors = [TensorView(handle) for handle in handles]
         subgraph.run(tensors[:num_inputs], tensors[num_inputs:])
 

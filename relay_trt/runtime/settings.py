@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-from typing import Mapping, Optional, Sequence
+from typing import Mapping, Optional, Sequence, Set
 
 logger = logging.getLogger("TensorRT")
 
@@ -69,12 +69,23 @@ class Settings:
         return settings
 
 
+def configure_logging(settings: Settings) -> None:
+    """Print what the library logs as ``TVM_TENSORRT_LOG_LEVEL`` asks; without it, Python's own settings hold."""
+    if settings.log_level is None:
+        return
+    logger.setLevel(settings.log_level)
+    if not logger.hasHandlers():
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s: %(message)s"))
+        logger.addHandler(handler)
+
+
 class _Variables:
     """The variables with our prefix; an empty one is as if it were unset."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._values = {name: value for name, value in environment.items() if name.startswith(PREFIX) and value}
-        self._known = set()
+        self._known: Set[str] = set()
 
     def _get(self, name: str) -> Optional[str]:
         self._known.add(PREFIX + name)
@@ -101,4 +112,5 @@ class _Variables:
     def warn_of_others(self) -> None:
         """A misspelt variable would otherwise be silent."""
         for name in sorted(set(self._values) - self._known):
-            logger.warning("%s is set, but this relay_trt has no such variable; it has %s", name, ", ".join(sorted(self._known)))
+            known = ", ".join(sorted(self._known))
+            logger.warning("%s is set, but this relay_trt has no such variable; it has %s", name, known)

@@ -11,7 +11,7 @@ import numpy as np
 from ..graph import Graph, Node, TensorSpec
 from .dltensor import CUDA, TensorView
 from .engines import BuildRequest, Engine, choose_engine
-from .settings import Settings
+from .settings import Settings, configure_logging
 
 logger = logging.getLogger("TensorRT")
 
@@ -58,6 +58,7 @@ class Subgraph:
         with self._lock:
             if self._engine is None or not self._engine.accepts(shapes, device_id):
                 settings = Settings.from_environment()
+                configure_logging(settings)
                 request = BuildRequest(self.graph, self._constants, settings, shapes, device_id)
                 self._engine = choose_engine(settings).build(request)
             self._engine.run(inputs, outputs)

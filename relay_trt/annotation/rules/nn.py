@@ -12,7 +12,7 @@ from .registry import OpCall, rule
 def conv2d(call: OpCall) -> Optional[str]:
     attrs = call.attrs
     if attrs["data_layout"] != "NCHW" or attrs["out_layout"] not in ("", "NCHW"):
-        return f"data layout {attrs['data_layout']}, output layout {attrs['out_layout'] or 'the same'}: both must be NCHW"
+        return f"data layout {attrs['data_layout']}, output layout {attrs['out_layout'] or 'same'}: both must be NCHW"
     if attrs["kernel_layout"] != "OIHW":
         return f"kernel layout {attrs['kernel_layout']}: it must be OIHW"
     if not call.constant[1]:

@@ -39,7 +39,7 @@ def _ceil_mode(call: OpCall, before: List[int], after: List[int]) -> Optional[st
         if (output - 1) * stride >= size + b:
             return "ceil_mode adds a window that holds padding only"
         if call.name == "nn.avg_pool2d" and (size + b + a - window) % stride:
-            return "ceil_mode adds a window that reaches beyond the padding: how many elements it averages is not defined"
+            return "ceil_mode adds a window that reaches beyond the padding, and engines average that differently"
     return None
 
 

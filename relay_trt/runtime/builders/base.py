@@ -64,6 +64,18 @@ class NetworkBuilder(abc.ABC):
         value = np.asarray(value)
         return Tensor(value.shape, value.dtype.name, value)
 
+    def values(self, constant: Tensor) -> np.ndarray:
+        """The values of a constant.
+
+        Raises
+        ------
+        ConversionError
+            Where the tensor is computed by the network.
+        """
+        if constant.value is None:
+            raise ConversionError(f"{self.scope}: this operand must be a constant")
+        return constant.value
+
     @abc.abstractmethod
     def input(self, name: str, shape: Shape, dtype: str) -> Tensor:
         """A network input; -1 marks a dynamic dimension."""
@@ -88,7 +100,7 @@ class NetworkBuilder(abc.ABC):
 
     @abc.abstractmethod
     def elementwise(self, a: Tensor, b: Tensor, kind: str) -> Tensor:
-        """``"sum"``, ``"sub"``, ``"prod"``, ``"div"``, ``"pow"``, ``"max"`` or ``"min"``; operands broadcast as numpy's."""
+        """``"sum"``, ``"sub"``, ``"prod"``, ``"div"``, ``"pow"``, ``"max"`` or ``"min"``; operands broadcast as in numpy."""
 
     @abc.abstractmethod
     def scale(self, x: Tensor, scale: Optional[np.ndarray], shift: Optional[np.ndarray], axis: int) -> Tensor:

@@ -43,7 +43,7 @@ def tensorrt_logger() -> Any:
         trt.ILogger.Severity.INFO: logging.DEBUG,
     }
 
-    class Logger(trt.ILogger):  # type: ignore[misc, name-defined]
+    class Logger(trt.ILogger):  # type: ignore[name-defined]
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
 
@@ -129,7 +129,7 @@ class TensorRTBuilder(NetworkBuilder):
         dilation: Sequence[int],
         groups: int,
     ) -> Tensor:
-        weights = self._as_weights(self._value(kernel))
+        weights = self._as_weights(self.values(kernel))
         layer = self._checked(
             self.network.add_convolution_nd(
                 self._itensor(x), kernel.shape[0], kernel.shape[2:], weights, self._trt.Weights()
@@ -213,11 +213,6 @@ class TensorRTBuilder(NetworkBuilder):
         value = np.ascontiguousarray(value)
         self._weights.append(value)
         return self._trt.Weights(value)
-
-    def _value(self, tensor: Tensor) -> np.ndarray:
-        if tensor.value is None:
-            raise ConversionError(f"{self.scope}: TensorRT needs this operand to be a constant")
-        return tensor.value
 
     def _checked(self, layer: Any) -> Any:
         """TensorRT reports a refused layer by returning None, with the reason in its log."""

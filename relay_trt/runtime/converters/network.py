@@ -70,8 +70,6 @@ def _check(where: str, expected: Tuple[TensorSpec, ...], results: Sequence[Tenso
     if len(results) != len(expected):
         raise ConversionError(f"{where} became {len(results)} tensors, not {len(expected)}")
     for spec, tensor in zip(expected, results):
-        same = len(spec.shape) == tensor.rank and all(
-            a == b or -1 in (a, b) for a, b in zip(spec.shape, tensor.shape)
-        )
+        same = len(spec.shape) == tensor.rank and all(a == b or -1 in (a, b) for a, b in zip(spec.shape, tensor.shape))
         if not same or spec.dtype != tensor.dtype:
             raise ConversionError(f"{where} became {TensorSpec(tensor.shape, tensor.dtype)}, not {spec}")

@@ -45,14 +45,13 @@ def bias_add(net: NetworkBuilder, op: OpNode) -> Tensor:
 def batch_norm(net: NetworkBuilder, op: OpNode) -> List[Tensor]:
     """(x - mean) / sqrt(variance + epsilon) * gamma + beta, folded into one scale and one shift for each channel."""
     x, gamma, beta, mean, variance = op.inputs
-    # Folded in float64, so that float16 models lose nothing; None of gamma and beta count where Relay ignores them.
-    values = [tensor.value.astype(np.float64) for tensor in (gamma, beta, mean, variance)]
-    scale = 1.0 / np.sqrt(values[3] + op.attrs["epsilon"])
+    # Folded in float64, so that float16 models lose nothing.
+    scale = 1.0 / np.sqrt(net.values(variance).astype(np.float64) + op.attrs["epsilon"])
     if op.attrs["scale"]:
-        scale = scale * values[0]
-    shift = -values[2] * scale
+        scale = scale * net.values(gamma)
+    shift = -net.values(mean) * scale
     if op.attrs["center"]:
-        shift = shift + values[1]
+        shift = shift + net.values(beta)
     result = net.scale(x, scale.astype(np.float32), shift.astype(np.float32), op.axis())
     return [result, mean, variance]  # at inference, the moving statistics stay what they are
 

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import importlib
 import logging
-from typing import Dict, Tuple, Type
+from typing import Dict, Optional, Tuple, Type
 
+from ...options import Version, parse_version
 from ..settings import Settings
+from ..tensorrt_library import TensorRTUnavailable, load_tensorrt
 from .base import BuildRequest, Engine, EngineError
 
-__all__ = ["BuildRequest", "Engine", "EngineError", "choose_engine"]
+__all__ = [
+    "BuildRequest",
+    "Engine",
+    "EngineError",
+    "choose_engine",
+    "get_tensorrt_version",
+    "is_tensorrt_runtime_enabled",
+]
 
 logger = logging.getLogger("TensorRT")
 
@@ -43,6 +52,19 @@ def choose_engine(settings: Settings) -> Type[Engine]:
         raise EngineError(f"no engine can be used: TensorRT: {no_tensorrt}; ONNX Runtime: {no_onnxruntime}")
     logger.warning("TensorRT cannot be used, subgraphs run on ONNX Runtime's CPU engine: %s", no_tensorrt)
     return onnxruntime
+
+
+def is_tensorrt_runtime_enabled() -> bool:
+    """Whether TensorRT can run subgraphs here: its package, its libraries and a GPU are there."""
+    return not _look_up("tensorrt")[1]
+
+
+def get_tensorrt_version() -> Optional[Version]:
+    """The version of the TensorRT that can be imported here, or None where there is none."""
+    try:
+        return parse_version(load_tensorrt().__version__)
+    except TensorRTUnavailable:
+        return None
 
 
 def _look_up(name: str) -> Tuple[Type[Engine], str]:

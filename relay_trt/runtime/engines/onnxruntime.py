@@ -37,7 +37,7 @@ class OnnxRuntimeEngine(Engine):
     def build(cls, request: BuildRequest) -> OnnxRuntimeEngine:
         graph = request.graph
         if request.use_fp16:
-            logger.warning("%s: float16 is for TensorRT; the CPU engine computes in the graph's own types", graph.symbol)
+            logger.warning("%s: the CPU engine has no float16 mode: it computes in the graph's own types", graph.symbol)
         builder = OnnxBuilder()
         convert(graph, request.constants, builder)
         model = builder.model(graph.symbol)
