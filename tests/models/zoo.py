@@ -19,7 +19,6 @@ NETWORKS = {
     "densenet121": 224,
     "inceptionv3": 299,
     "alexnet": 224,
-    "vgg11": 224,
     "vgg11_bn": 224,
 }
 

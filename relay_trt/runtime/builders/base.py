@@ -100,7 +100,10 @@ class NetworkBuilder(abc.ABC):
 
     @abc.abstractmethod
     def elementwise(self, a: Tensor, b: Tensor, kind: str) -> Tensor:
-        """``"sum"``, ``"sub"``, ``"prod"``, ``"div"``, ``"pow"``, ``"max"`` or ``"min"``; operands broadcast as in numpy."""
+        """``"sum"``, ``"sub"``, ``"prod"``, ``"div"``, ``"pow"``, ``"max"`` or ``"min"``.
+
+        Operands broadcast as in numpy.
+        """
 
     @abc.abstractmethod
     def scale(self, x: Tensor, scale: Optional[np.ndarray], shift: Optional[np.ndarray], axis: int) -> Tensor:
