@@ -34,5 +34,7 @@ def c_source(graph: Graph) -> str:
 
 
 def _string_literal(text: str) -> str:
+    # A question mark is escaped because two of them may begin a trigraph.
+    escapes = str.maketrans({"\\": "\\\\", '"': '\\"', "?": "\\?"})
     pieces = [text[start : start + _LINE] for start in range(0, len(text), _LINE)]
-    return "\n".join('"' + piece.replace("\\", "\\\\").replace('"', '\\"') + '"' for piece in pieces)
+    return "\n".join(f'"{piece.translate(escapes)}"' for piece in pieces)

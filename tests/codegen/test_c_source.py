@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import tvm
+
+from relay_trt.codegen.c_source import c_source
+from relay_trt.graph import CONST, INPUT, KERNEL, Entry, Graph, Node, TensorSpec
+from relay_trt.options import CompileOptions
+
+SPEC = TensorSpec((2, 3), "float32")
+GRAPH = Graph(
+    symbol="main_0",
+    nodes=(
+        Node(INPUT, "data", (SPEC,)),
+        Node(CONST, "main_0_const_0", (SPEC,)),
+        Node(KERNEL, "add", (SPEC,), (Entry(0), Entry(1)), {"text": 'a "quoted\\path"\n??/ %s é', "list": [1, None]}),
+    ),
+    heads=(Entry(2),),
+    options=CompileOptions(),
+)
+
+
+@pytest.mark.parametrize("compiler", [["gcc", "-x", "c", "-std=gnu99"], ["g++", "-x", "c++"], ["clang", "-x", "c"]])
+def test_compiles_without_warnings(compiler: str, tmp_path: Path) -> None:
+    if not shutil.which(compiler[0]):
+        pytest.skip(f"{compiler[0]} is not installed")
+    (tmp_path / "source").write_text(c_source(GRAPH))
+    options = ["-Wall", "-Wextra", "-Werror", "-fPIC", "-shared", "-o", tmp_path / "lib.so"]
+    subprocess.run([*compiler, *options, tmp_path / "source"], check=True)
+
+
+def test_the_json_arrives_as_it_was(tmp_path: Path) -> None:
+    """Whatever characters a graph holds, and however long it is."""
+    many = tuple(dataclasses.replace(GRAPH.nodes[2], attrs={**GRAPH.nodes[2].attrs, "i": i}) for i in range(500))
+    graph = dataclasses.replace(GRAPH, nodes=GRAPH.nodes + many)
+    source = c_source(graph).replace("static const char graph_json", "const char graph_json")
+    (tmp_path / "source.c").write_text(source)
+    subprocess.run(["gcc", "-fPIC", "-shared", "-o", tmp_path / "lib.so", tmp_path / "source.c"], check=True)
+    ctypes.CDLL(tvm._ffi.base._LIB._name, mode=ctypes.RTLD_GLOBAL)  # the C API that the source calls
+    library = ctypes.CDLL(str(tmp_path / "lib.so"))
+    text = ctypes.cast(library.graph_json, ctypes.c_char_p).value
+    assert text is not None
+    assert Graph.from_json(text.decode()) == graph

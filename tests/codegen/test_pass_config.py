@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import threading
+from typing import Any, Dict
+
+import pytest
+import tvm
+
+import relay_trt.codegen  # noqa: F401  lets PassContext take the option
+from relay_trt.codegen.pass_config import KEY, options_of_pass_context
+from relay_trt.options import CompileOptions
+
+CONFIG = CompileOptions((8, 6, 1), max_workspace_size=1 << 33).to_dict()
+
+
+def test_options_of_the_current_context() -> None:
+    assert options_of_pass_context() is None
+    with tvm.transform.PassContext(config={KEY: CONFIG}):
+        assert options_of_pass_context() == CompileOptions.from_dict(CONFIG)
+    assert options_of_pass_context() is None
+
+
+def test_the_innermost_context_counts() -> None:
+    with tvm.transform.PassContext(config={KEY: CONFIG}):
+        with tvm.transform.PassContext(config={KEY: {**CONFIG, "use_fp16": True}}):
+            assert options_of_pass_context() == CompileOptions.from_dict({**CONFIG, "use_fp16": True})
+        with tvm.transform.PassContext():
+            assert options_of_pass_context() is None
+        assert options_of_pass_context() == CompileOptions.from_dict(CONFIG)
+
+
+def test_unknown_keys_are_named() -> None:
+    with pytest.raises(ValueError, match="unknown option 'speed'; accepted are tensorrt_version"):
+        tvm.transform.PassContext(config={KEY: {"speed": 11}})
+
+
+def test_the_rest_of_a_context_is_tvms() -> None:
+    @tvm.instrument.pass_instrument
+    class Counter:
+        def __init__(self) -> None:
+            self.passes = 0
+
+        def run_before_pass(self, mod: tvm.IRModule, info: Any) -> None:
+            self.passes += 1
+
+    counter = Counter()
+    config: Dict[str, Any] = {KEY: CONFIG, "relay.FuseOps.max_depth": 7}
+    with tvm.transform.PassContext(3, disabled_pass=["FoldConstant"], instruments=[counter], config=config) as context:
+        tvm.relay.transform.InferType()(tvm.IRModule())
+    assert context.opt_level == 3
+    assert list(context.disabled_pass) == ["FoldConstant"]
+    assert dict(context.config.items()) == {"relay.FuseOps.max_depth": 7}
+    assert counter.passes == 1
+    assert config[KEY] is CONFIG  # the caller's dict is as it was
+
+
+def test_tvm_still_refuses_other_unknown_options() -> None:
+    with pytest.raises(Exception, match="Invalid config option 'relay.ext.other.options'"):
+        tvm.transform.PassContext(config={"relay.ext.other.options": 1})
+
+
+def test_threads_have_contexts_of_their_own() -> None:
+    seen = []
+    with tvm.transform.PassContext(config={KEY: CONFIG}):
+        thread = threading.Thread(target=lambda: seen.append(options_of_pass_context()))
+        thread.start()
+        thread.join()
+    assert seen == [None]

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any, Callable, Dict
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay_trt.graph import CONST, FORMAT, INPUT, KERNEL, Entry, Graph, GraphError, Node, TensorSpec
+from relay_trt.options import CompileOptions
+
+IMAGE = TensorSpec((-1, 3, 8, 8), "float32")
+GRAPH = Graph(
+    symbol="main_0",
+    nodes=(
+        Node(INPUT, "data", (IMAGE,)),
+        Node(CONST, "main_0_const_0", (TensorSpec((3,), "float32"),)),
+        Node(KERNEL, "split", (IMAGE, IMAGE), (Entry(0), Entry(1)), {"axis": 1, "layout": "NCHW", "sizes": [1, 2]}),
+        Node(KERNEL, "nn.relu", (IMAGE,), (Entry(2, 1),)),
+    ),
+    heads=(Entry(3), Entry(2, 0)),
+    options=CompileOptions((8, 6, 1), max_workspace_size=1 << 20),
+)
+DOCUMENT: Dict[str, Any] = json.loads(GRAPH.to_json())
+
+
+def test_survives_json() -> None:
+    assert Graph.from_json(GRAPH.to_json()) == GRAPH
+
+
+def test_has_tvms_layout() -> None:
+    """The keys that tools for TVM's own JSON graphs read."""
+    assert [node["op"] for node in DOCUMENT["nodes"]] == ["input", "const", "kernel", "kernel"]
+    assert DOCUMENT["nodes"][2]["inputs"] == [[0, 0, 0], [1, 0, 0]]
+    assert DOCUMENT["nodes"][2]["attrs"]["shape"] == [[[-1, 3, 8, 8], [-1, 3, 8, 8]]]
+    assert DOCUMENT["nodes"][2]["attrs"]["dtype"] == [["float32", "float32"]]
+    assert DOCUMENT["nodes"][2]["attrs"]["num_outputs"] == "2"
+    assert DOCUMENT["arg_nodes"] == [0, 1]
+    assert DOCUMENT["heads"] == [[3, 0, 0], [2, 0, 0]]
+    assert DOCUMENT["node_row_ptr"] == [0, 1, 2, 4, 5]
+    assert (DOCUMENT["format"], DOCUMENT["symbol"]) == (FORMAT, "main_0")
+
+
+def test_views() -> None:
+    assert [node.name for node in GRAPH.inputs()] == ["data"]
+    assert [node.name for node in GRAPH.constants()] == ["main_0_const_0"]
+    assert GRAPH.outputs() == [IMAGE, IMAGE]
+
+
+def test_admits() -> None:
+    assert IMAGE.admits((5, 3, 8, 8))
+    assert not IMAGE.admits((5, 3, 8, 9))
+    assert not IMAGE.admits((3, 8, 8))
+    assert str(IMAGE) == "float32[?, 3, 8, 8]"
+
+
+def damaged(damage: Callable[[Dict[str, Any]], Any]) -> str:
+    document = copy.deepcopy(DOCUMENT)
+    damage(document)
+    return json.dumps(document)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "not a JSON graph"),
+        (DOCUMENT["symbol"], "not a JSON graph"),
+        ("[]", "no format number"),
+        ("{}", "no format number"),
+        (
+            damaged(lambda d: d.update(format=FORMAT + 1)),
+            f"has format {FORMAT + 1}, written by relay_trt.*install a newer",
+        ),
+        (damaged(lambda d: d.pop("nodes")), "'main_0': 'nodes' is missing"),
+        (damaged(lambda d: d.pop("options")), "'options' is missing"),
+        (damaged(lambda d: d["options"].update(speed=11)), "unknown option 'speed'"),
+        (damaged(lambda d: d["nodes"][3].update(op="magic")), "node 3 has the unknown op 'magic'"),
+        (damaged(lambda d: d["nodes"][2].update(inputs=[[3, 0, 0]])), "node 2 .split. reads node 3"),
+        (damaged(lambda d: d["nodes"][3].update(inputs=[[2, 2, 0]])), "no output 2 of node 2"),
+        (damaged(lambda d: d.update(heads=[])), "no heads"),
+        (damaged(lambda d: d.update(heads=[[4, 0, 0]])), "no output 0 of node 4"),
+        (damaged(lambda d: d["nodes"][0]["attrs"].update(dtype=[[]])), "shape and dtype of node 'data'"),
+        (damaged(lambda d: d["nodes"][0]["attrs"].update(shape=[[["1"]]])), "shape and dtype of node 'data'"),
+    ],
+)
+def test_malformed_graphs(text: str, message: str) -> None:
+    with pytest.raises(GraphError, match=message):
+        Graph.from_json(text)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
+    lambda children: st.lists(children, max_size=3) | st.dictionaries(st.text(max_size=3), children, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(st.data())
+def test_any_damage_is_a_graph_error(data: st.DataObject) -> None:
+    """Replace anything in a graph by anything: it is read, or refused with the one error."""
+    document = copy.deepcopy(DOCUMENT)
+    place: Any = document
+    while True:
+        key = data.draw(st.sampled_from(sorted(place) if isinstance(place, dict) else range(len(place))))
+        deeper = isinstance(place[key], (dict, list)) and len(place[key]) > 0
+        if not deeper or data.draw(st.booleans()):
+            break
+        place = place[key]
+    place[key] = data.draw(JSON)
+    try:
+        Graph.from_json(json.dumps(document))
+    except GraphError:
+        pass
