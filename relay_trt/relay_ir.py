@@ -15,9 +15,9 @@ except ImportError as error:
         "To run a compiled library, `import relay_trt.runtime` is enough"
     ) from error
 
-# The name of the external compiler: the suffix of the operator attribute `target.<compiler>`, the
-# Compiler attribute of partitioned functions, and `relay.ext.<compiler>`. A TVM that was built with its own
-# TensorRT code generation has that name already; another one lets both live in one process.
+# The name of the external compiler: the Compiler attribute of partitioned functions, and `relay.ext.<compiler>`.
+# A TVM that was built with its own TensorRT code generation has that name already; another one lets both live in
+# one process.
 _TAKEN = "tensorrt" in tvm.target.Target.list_kinds() or tvm.get_global_func("relay.ext.tensorrt", allow_missing=True)
 COMPILER = "relay_trt" if _TAKEN else "tensorrt"
 

@@ -6,15 +6,13 @@ import contextlib
 import contextvars
 from typing import Iterator, List, Optional
 
-import tvm
 from tvm import relay
 
 from ..options import CompileOptions
-from ..relay_ir import COMPILER, attributes, tensor_specs
-from .rules import RULES, OpCall, refusal
+from ..relay_ir import attributes, tensor_specs
+from .rules import OpCall, refusal
 
-# TVM asks "may this call be offloaded?" through an operator attribute, which has no room for options:
-# they stand here while a module is partitioned, each thread seeing its own.
+# What the module that is being partitioned is partitioned for; each thread sees its own.
 _options: contextvars.ContextVar[CompileOptions] = contextvars.ContextVar("options", default=CompileOptions())
 
 
@@ -44,12 +42,6 @@ def describe(call: relay.Call) -> str:
         return str(error)
 
 
-def register(op: str) -> None:
-    """Let TVM's AnnotateTarget ask the rules about ``op``."""
-    # 0.8's own TensorRT predicates stand at level 10 under the same attribute; a higher level replaces them.
-    tvm.ir.register_op_attr(op, f"target.{COMPILER}", lambda call: decide(call) is None, level=15)
-
-
 def _op_call(call: relay.Call, options: CompileOptions) -> OpCall:
     operands: List[relay.Expr] = []
     for argument in call.args:
@@ -63,7 +55,3 @@ def _op_call(call: relay.Call, options: CompileOptions) -> OpCall:
         outputs=tensor_specs(call.checked_type),
         options=options,
     )
-
-
-for _op in RULES:
-    register(_op)

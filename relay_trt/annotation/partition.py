@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from typing import Any, Dict, List, Mapping, Optional, Set, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 import tvm
 from tvm import relay
@@ -12,8 +12,10 @@ from tvm.relay import dataflow_pattern as dfp
 
 from .. import codegen  # noqa: F401  registers relay.ext.<compiler>, which relay.build calls
 from ..options import OLDEST_TENSORRT, CompileOptions, installed_tensorrt_version
-from ..relay_ir import COMPILER, OPTIONS_ATTR, tensor_specs
+from ..relay_ir import OPTIONS_ATTR, tensor_specs
+from .inline import inline
 from .match import matching
+from .regions import offload
 from .report import (
     MAC_OPERATORS,
     REPORT_ATTR,
@@ -85,19 +87,10 @@ def partition_for_tensorrt(
     # ConvertLayout is a pass of level 3, and TVM's default level is 2: the result must not depend on it.
     with tvm.transform.PassContext(opt_level=3), matching(options):
         mod = _prepare(mod, params or {})
-        mod = tvm.transform.Sequential(
-            [
-                relay.transform.AnnotateTarget(COMPILER),
-                relay.transform.MergeCompilerRegions(),
-                relay.transform.PartitionGraph(),
-                relay.transform.InferType(),
-            ]
-        )(mod)
-        refused = refused_calls(mod)
-        mod, pruned = _prune(mod, options)
+        mod, given_back = offload(mod, lambda function: _unwanted(function, options))
         report = PartitionReport(
             subgraphs=[subgraph_report(function) for function in _subgraphs(mod).values()],
-            refusals=summarize(refused + pruned),
+            refusals=summarize(refused_calls(mod) + given_back),
         )
     for name, function in _subgraphs(mod).items():
         mod[name] = function.with_attr(OPTIONS_ATTR, json.dumps(options.to_dict()))
@@ -118,8 +111,7 @@ def _check_module(mod: Any) -> None:
 
 def _prepare(mod: tvm.IRModule, params: Mapping[str, Any]) -> tvm.IRModule:
     """Bring a module into the form that the rules expect: weights as constants, NCHW, no dropout."""
-    mod = tvm.IRModule(dict(mod.functions), mod.type_definitions)
-    mod = _inline(mod, _called_functions(mod))
+    mod = inline(mod)
     if params:
         for name in mod.get_global_vars():
             if isinstance(mod[name], relay.Function):
@@ -129,49 +121,10 @@ def _prepare(mod: tvm.IRModule, params: Mapping[str, Any]) -> tvm.IRModule:
         if isinstance(function, relay.Function):
             mod[name] = dfp.rewrite(_RemoveDropout(), function)
     mod = relay.transform.InferType()(mod)
-    if _needs_layout(mod):
-        # Only where it is needed: the passes that ConvertLayout requires take every bias_add apart.
-        mod = relay.transform.ConvertLayout(LAYOUTS)(mod)
-    return tvm.transform.Sequential([relay.transform.FoldConstant(), relay.transform.InferType()])(mod)
-
-
-def _called_functions(mod: tvm.IRModule) -> Set[str]:
-    """The functions that others call and that do not, by whatever way, call themselves."""
-    calls: Dict[str, Set[str]] = {}
-    for name, function in mod.functions.items():
-        called = calls.setdefault(name.name_hint, set())
-        if isinstance(function, relay.Function):
-
-            def visit(expr: relay.Expr, called: Set[str] = called) -> None:
-                if isinstance(expr, tvm.ir.GlobalVar):
-                    called.add(expr.name_hint)
-
-            relay.analysis.post_order_visit(function, visit)
-
-    def reachable(name: str) -> Set[str]:
-        seen: Set[str] = set()
-        todo = [name]
-        while todo:
-            for called in calls.get(todo.pop(), set()) - seen:
-                seen.add(called)
-                todo.append(called)
-        return seen
-
-    return {name for called in calls.values() for name in called if name not in reachable(name)}
-
-
-def _inline(mod: tvm.IRModule, names: Set[str]) -> tvm.IRModule:
-    """Put the named functions where they are called, and drop them."""
-    if not names:
-        return mod
-    for name in names:
-        function = mod[name]
-        # Without its other attributes (Compiler, Primitive, global_symbol): it becomes a part of its callers.
-        plain = relay.Function(function.params, function.body, function.ret_type, function.type_params)
-        mod[name] = plain.with_attr("Inline", tvm.tir.IntImm("int32", 1))
-    mod = relay.transform.Inline()(mod)
-    kept = {name: function for name, function in mod.functions.items() if name.name_hint not in names}
-    return relay.transform.InferType()(tvm.IRModule(kept, mod.type_definitions))
+    # Only where it is needed: what ConvertLayout requires, and a Sequential runs, takes every bias_add apart.
+    layout = [relay.transform.ConvertLayout(LAYOUTS)] if _needs_layout(mod) else []
+    passes = [*layout, relay.transform.FoldConstant(), relay.transform.InferType()]
+    return tvm.transform.Sequential(passes)(mod)
 
 
 class _RemoveDropout(dfp.DFPatternCallback):
@@ -196,24 +149,13 @@ def _needs_layout(mod: tvm.IRModule) -> bool:
 
 
 def _subgraphs(mod: tvm.IRModule) -> Dict[tvm.ir.GlobalVar, relay.Function]:
-    return {name: function for name, function in mod.functions.items() if is_subgraph(function)}
-
-
-def _prune(mod: tvm.IRModule, options: CompileOptions) -> Tuple[tvm.IRModule, List[Tuple[relay.Call, str]]]:
-    """Give back to TVM the subgraphs that the options do not want; also return their operators, with the reason."""
-    unwanted = set()
-    pruned = []
-    for name, function in _subgraphs(mod).items():
-        reason = _unwanted(function, options)
-        if reason:
-            unwanted.add(name.name_hint)
-            pruned += [(call, reason) for call in operator_calls(function)]
-    return _inline(mod, unwanted), pruned
+    names = [name for name, function in mod.functions.items() if is_subgraph(function)]
+    return {name: mod[name] for name in sorted(names, key=lambda name: (len(name.name_hint), name.name_hint))}
 
 
 def _unwanted(function: relay.Function, options: CompileOptions) -> Optional[str]:
     if options.use_implicit_batch:
-        shapes = [spec.shape for param in function.params for spec in tensor_specs(param.checked_type)]
+        shapes = [spec.shape for param in function.params for spec in tensor_specs(param.type_annotation)]
         if () in shapes:
             return "a subgraph with a scalar as input, and use_implicit_batch is on"
         batches: List[int] = sorted({shape[0] for shape in shapes if shape[0] >= 0})

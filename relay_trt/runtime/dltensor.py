@@ -7,13 +7,14 @@ They are read here rather than through TVM's Python classes: the structure has b
 from __future__ import annotations
 
 import ctypes
+import functools
 import math
 from typing import Any, Optional, Tuple
 
 import numpy as np
 
 CPU, CUDA, CUDA_HOST = 1, 2, 3  # DLDeviceType
-_KINDS = {0: "int", 1: "uint", 2: "float"}  # DLDataTypeCode
+_KINDS = {0: "int", 1: "uint", 2: "float", 4: "bfloat"}  # DLDataTypeCode
 
 
 class _DLTensor(ctypes.Structure):
@@ -56,9 +57,7 @@ class TensorView:
         self.handle = handle
         self.address = (tensor.data or 0) + tensor.byte_offset
         self.shape: Tuple[int, ...] = tuple(tensor.shape[:ndim]) if ndim else ()
-        self.dtype = f"{_KINDS.get(tensor.code, f'type{tensor.code}_')}{tensor.bits}"
-        if tensor.lanes != 1:
-            self.dtype += f"x{tensor.lanes}"
+        self.dtype = _dtype(tensor.code, tensor.bits, tensor.lanes)
         self.device_type: int = tensor.device_type
         self.device_id: int = tensor.device_id
         self._strides: Optional[Tuple[int, ...]] = tuple(tensor.strides[:ndim]) if ndim and tensor.strides else None
@@ -76,8 +75,10 @@ class TensorView:
     @property
     def is_compact(self) -> bool:
         """Whether its elements follow each other in row-major order."""
+        if self._strides is None or 0 in self.shape:
+            return True
         expected = 1
-        for dimension, stride in zip(reversed(self.shape), reversed(self._strides or ())):
+        for dimension, stride in zip(reversed(self.shape), reversed(self._strides)):
             if dimension != 1 and stride != expected:
                 return False
             expected *= dimension
@@ -90,3 +91,13 @@ class TensorView:
             return np.empty(self.shape, dtype)
         memory: Any = (ctypes.c_uint8 * self.nbytes).from_address(self.address)
         return np.frombuffer(memory, dtype).reshape(self.shape)
+
+
+@functools.lru_cache(maxsize=None)
+def _dtype(code: int, bits: int, lanes: int) -> str:
+    """A DLDataType as numpy names it."""
+    if (code, bits) == (1, 1):
+        name = "bool"
+    else:
+        name = f"{_KINDS.get(code, f'type{code}_')}{bits}"
+    return name if lanes == 1 else f"{name}x{lanes}"

@@ -40,7 +40,7 @@ def free_closed_subgraphs() -> None:
 
 
 @tvm.register_func("relay_trt.create_subgraph")
-def create_subgraph(graph_json: str, constants: Any, address: Any) -> Callable[[Any], None]:
+def create_subgraph(graph_json: str, constants: Any, address: Any = None) -> Callable[[Any], None]:
     """Make a subgraph; called once for each, when its library is first used.
 
     Parameters
@@ -49,8 +49,8 @@ def create_subgraph(graph_json: str, constants: Any, address: Any) -> Callable[[
         The graph, as code generation wrote it.
     constants : Array of NDArray
         The values of its constants, in the order of `Graph.constants`.
-    address : handle
-        Where the library has its `_Handle`.
+    address : handle, optional
+        Where the library that calls has its `_Handle`.
 
     Returns
     -------
@@ -83,6 +83,7 @@ def create_subgraph(graph_json: str, constants: Any, address: Any) -> Callable[[
         tensors = [TensorView(handle) for handle in handles]
         subgraph.run(tensors[:num_inputs], tensors[num_inputs:])
 
-    with _handles_lock:
-        _handles.append(_Handle.from_address(address.value))
+    if address is not None:
+        with _handles_lock:
+            _handles.append(_Handle.from_address(address.value))
     return run

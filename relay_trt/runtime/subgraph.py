@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import List, Mapping, Optional, Sequence
+from typing import List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
-from ..graph import Graph, Node, TensorSpec
+from ..graph import Graph, TensorSpec
 from .dltensor import CUDA, TensorView
 from .engines import BuildRequest, Engine, choose_engine
 from .settings import Settings, configure_logging
@@ -34,8 +34,11 @@ class Subgraph:
     def __init__(self, graph: Graph, constants: Mapping[str, np.ndarray]) -> None:
         self.graph = graph
         self._constants = constants
-        self._inputs: List[Node] = graph.inputs()
-        self._outputs: List[TensorSpec] = graph.outputs()
+        # What messages call each argument, and what it must be: the inputs, then the outputs.
+        self._arguments: List[Tuple[str, TensorSpec]] = [
+            *((f"input {node.name!r}", node.outputs[0]) for node in graph.inputs()),
+            *((f"output {index}", spec) for index, spec in enumerate(graph.outputs())),
+        ]
         self._engine: Optional[Engine] = None
         # An engine belongs to one caller at a time.
         self._lock = threading.Lock()
@@ -64,14 +67,9 @@ class Subgraph:
             self._engine.run(inputs, outputs)
 
     def _check(self, inputs: Sequence[TensorView], outputs: Sequence[TensorView]) -> None:
-        for node, tensor in zip(self._inputs, inputs):
-            self._check_tensor(f"input {node.name!r}", node.outputs[0], tensor)
-        for index, (spec, tensor) in enumerate(zip(self._outputs, outputs)):
-            self._check_tensor(f"output {index}", spec, tensor)
-
-    def _check_tensor(self, what: str, spec: TensorSpec, tensor: TensorView) -> None:
-        if tensor.dtype != spec.dtype or not spec.admits(tensor.shape):
-            given = TensorSpec(tensor.shape, tensor.dtype)
-            raise ArgumentError(f"{self.graph.symbol}: {what} is {given}, and was compiled as {spec}")
-        if not tensor.is_compact:
-            raise ArgumentError(f"{self.graph.symbol}: {what} is not compact: its elements do not follow each other")
+        for (what, spec), tensor in zip(self._arguments, (*inputs, *outputs)):
+            if tensor.dtype != spec.dtype or not (tensor.shape == spec.shape or spec.admits(tensor.shape)):
+                given = TensorSpec(tensor.shape, tensor.dtype)
+                raise ArgumentError(f"{self.graph.symbol}: {what} is {given}, and was compiled as {spec}")
+            if not tensor.is_compact:
+                raise ArgumentError(f"{self.graph.symbol}: {what} is not compact: its elements are in another order")

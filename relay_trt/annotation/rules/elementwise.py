@@ -8,9 +8,17 @@ from .registry import OpCall, rule
 
 
 @rule("nn.relu", "sigmoid", "tanh", "exp", "log", "sqrt", "abs", "negative")
-@rule("clip", "nn.leaky_relu", "sin", "cos", "atan", "ceil", "floor", since=(5, 1, 5))
+@rule("nn.leaky_relu", "sin", "cos", "atan", "ceil", "floor", since=(5, 1, 5))
 @rule("erf", since=(7, 0, 0))
 def unary(_: OpCall) -> Optional[str]:
+    return None
+
+
+@rule("clip", since=(5, 1, 5))
+def clip(call: OpCall) -> Optional[str]:
+    low, high = call.attrs["a_min"], call.attrs["a_max"]
+    if low > high:
+        return f"a_min {low} is above a_max {high}: engines disagree on which of them wins"
     return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Optional
 
 from .registry import OpCall, rule
@@ -25,8 +26,10 @@ def concatenate(call: OpCall) -> Optional[str]:
 @rule("transpose")
 def transpose(call: OpCall) -> Optional[str]:
     rank = len(call.inputs[0].shape)
+    if rank == 0:
+        return "a scalar has no axes"
     axes = call.attrs["axes"] or list(reversed(range(rank)))
-    if call.options.use_implicit_batch and (rank == 0 or axes[0] % rank != 0):
+    if call.options.use_implicit_batch and axes[0] % rank != 0:
         return TOUCHES_BATCH
     return None
 
@@ -43,7 +46,8 @@ def layout_transform(call: OpCall) -> Optional[str]:
 def reshape(call: OpCall) -> Optional[str]:
     before, after = call.inputs[0].shape, call.outputs[0].shape
     keeps_batch = before[:1] == after[:1] != ()
-    if -1 in before and not keeps_batch:
+    # Two dynamic dimensions may differ: from (?, 4) to (?, 2) the first one doubles.
+    if -1 in before and not (keeps_batch and math.prod(before[1:]) == math.prod(after[1:])):
         return "the dynamic first dimension must stay the first"
     if call.options.use_implicit_batch and not keeps_batch:
         return TOUCHES_BATCH

@@ -6,6 +6,7 @@ from typing import Optional
 
 from .layout import TOUCHES_BATCH
 from .registry import OpCall, rule
+from .windows import unfit
 
 
 @rule("nn.conv2d")
@@ -17,12 +18,15 @@ def conv2d(call: OpCall) -> Optional[str]:
         return f"kernel layout {attrs['kernel_layout']}: it must be OIHW"
     if not call.constant[1]:
         return "the kernel must be a constant"
-    return _keeps_dtype(call)
+    window = [(size - 1) * dilation + 1 for size, dilation in zip(call.inputs[1].shape[2:], attrs["dilation"])]
+    return unfit(call, window) or _one_dtype(call)
 
 
 @rule("nn.dense")
 def dense(call: OpCall) -> Optional[str]:
-    return _keeps_dtype(call)
+    if len(call.inputs[0].shape) < 2:
+        return f"the input {call.inputs[0]} must have at least two dimensions"
+    return _one_dtype(call)
 
 
 @rule("nn.bias_add")
@@ -50,7 +54,10 @@ def softmax(call: OpCall) -> Optional[str]:
     return None
 
 
-def _keeps_dtype(call: OpCall) -> Optional[str]:
-    if call.outputs[0].dtype != call.inputs[0].dtype:
-        return f"out_dtype {call.outputs[0].dtype} differs from the operands' {call.inputs[0].dtype}"
+def _one_dtype(call: OpCall) -> Optional[str]:
+    x, weight = call.inputs
+    if x.dtype != weight.dtype:
+        return f"the operands are {x.dtype} and {weight.dtype}: they must have one dtype"
+    if call.outputs[0].dtype != x.dtype:
+        return f"out_dtype {call.outputs[0].dtype} differs from the operands' {x.dtype}"
     return None

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import List, Optional, Tuple
+from typing import List, Optional
 
 from .registry import OpCall, rule
+from .windows import padding, unfit
 
 
 @rule("nn.max_pool2d", "nn.avg_pool2d")
@@ -12,10 +13,15 @@ def pool2d(call: OpCall) -> Optional[str]:
     attrs = call.attrs
     if any(dilation != 1 for dilation in attrs["dilation"]):
         return f"dilation {attrs['dilation']}: TensorRT's pooling has none"
-    before, after = _padding(attrs["padding"])
+    before, after = padding(call)
     if any(pad >= window for pad, window in zip(before + after, attrs["pool_size"] * 2)):
         return f"padding {attrs['padding']} is not smaller than the window {attrs['pool_size']}"
-    return _layout(call) or _ceil_mode(call, before, after) or _average(call, before, after)
+    return (
+        _layout(call)
+        or unfit(call, attrs["pool_size"])
+        or _ceil_mode(call, before, after)
+        or _average(call, before, after)
+    )
 
 
 @rule("nn.global_max_pool2d", "nn.global_avg_pool2d")
@@ -27,6 +33,8 @@ def _layout(call: OpCall) -> Optional[str]:
     layout, out_layout = call.attrs["layout"], call.attrs["out_layout"]
     if layout != "NCHW" or out_layout not in ("", "NCHW"):
         return f"layout {layout}, output layout {out_layout or 'the same'}: both must be NCHW"
+    if len(call.inputs[0].shape) != 4:
+        return f"the input {call.inputs[0]} must have four dimensions"
     return None
 
 
@@ -47,11 +55,3 @@ def _average(call: OpCall, before: List[int], after: List[int]) -> Optional[str]
     if call.name == "nn.avg_pool2d" and call.attrs["count_include_pad"] and before != after:
         return f"count_include_pad with the asymmetric padding {call.attrs['padding']}"
     return None
-
-
-def _padding(padding: List[int]) -> Tuple[List[int], List[int]]:
-    """Relay's one, two or four numbers as those before and after."""
-    if len(padding) == 4:
-        return padding[:2], padding[2:]
-    both = padding * 2 if len(padding) == 1 else padding
-    return both, both

@@ -108,7 +108,7 @@ class TensorRTBuilder(NetworkBuilder):
         return self._result(self.network.add_elementwise(*operands, operation), a.dtype)
 
     def scale(self, x: Tensor, scale: Optional[np.ndarray], shift: Optional[np.ndarray], axis: int) -> Tensor:
-        if x.rank not in (4, 5):  # the Scale layer has no other ranks
+        if x.rank not in (4, 5) or axis != 1:  # the Scale layer has no other ranks, and no other channel
             for value, kind in ((scale, "prod"), (shift, "sum")):
                 if value is not None:
                     along_axis = value.astype(x.dtype, copy=False).reshape((-1,) + (1,) * (x.rank - axis - 1))
@@ -172,6 +172,8 @@ class TensorRTBuilder(NetworkBuilder):
         return self._result(layer, a.dtype)
 
     def softmax(self, x: Tensor, axis: int) -> Tensor:
+        if x.rank == 1:  # the SoftMax layer wants two dimensions
+            return self.reshape(self.softmax(self._with_rank(x, 2), 1), x.shape)
         layer = self._checked(self.network.add_softmax(self._itensor(x)))
         layer.axes = 1 << axis
         return self._result(layer, x.dtype)
@@ -223,4 +225,8 @@ class TensorRTBuilder(NetworkBuilder):
 
     def _result(self, layer: Any, dtype: str) -> Tensor:
         output = self._checked(layer).get_output(0)
-        return Tensor(tuple(output.shape), dtype, handle=output)
+        try:
+            shape = tuple(output.shape)
+        except ValueError:  # operands or attributes that do not fit each other leave a shape without a length
+            raise ConversionError(f"{self.scope}: TensorRT refuses the layer; the log says why") from None
+        return Tensor(shape, dtype, handle=output)

@@ -13,13 +13,13 @@ from .registry import OpNode, converter
 @converter("nn.conv2d")
 def conv2d(net: NetworkBuilder, op: OpNode) -> Tensor:
     x, kernel = op.inputs
-    padding = op.attrs["padding"]
+    before, after = op.padding()
     return net.convolution(
         x,
         kernel,
         strides=op.attrs["strides"],
-        pre_padding=padding[:2],
-        post_padding=padding[2:],
+        pre_padding=before,
+        post_padding=after,
         dilation=op.attrs["dilation"],
         groups=op.attrs["groups"],
     )

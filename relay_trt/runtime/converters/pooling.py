@@ -11,15 +11,14 @@ GLOBAL_KINDS = {"nn.global_max_pool2d": "max", "nn.global_avg_pool2d": "average"
 
 @converter(*KINDS)
 def pool2d(net: NetworkBuilder, op: OpNode) -> Tensor:
-    padding = op.attrs["padding"]
-    before = padding[:2] if len(padding) == 4 else padding * (2 // len(padding))
+    before, after = op.padding()
     return net.pooling(
         op.inputs[0],
         KINDS[op.name],
         window=op.attrs["pool_size"],
         strides=op.attrs["strides"],
         pre_padding=before,
-        post_padding=padding[2:] if len(padding) == 4 else before,
+        post_padding=after,
         ceil_mode=bool(op.attrs["ceil_mode"]),
         count_include_pad=bool(op.attrs.get("count_include_pad", False)),
     )

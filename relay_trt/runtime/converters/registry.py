@@ -8,7 +8,7 @@ attributes the operator gets here; a converter need not check them again.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Callable, Dict, Mapping, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, List, Mapping, Sequence, Tuple, Union
 
 from ...graph import TensorSpec
 from ..builders import NetworkBuilder, Tensor
@@ -39,6 +39,14 @@ class OpNode:
         """The attribute ``name``, an axis of the first operand, counted from the front."""
         axis = int(self.attrs[name])
         return axis + self.inputs[0].rank if axis < 0 else axis
+
+    def padding(self) -> Tuple[List[int], List[int]]:
+        """The attribute ``padding`` before and after each of two dimensions; Relay has one, two or four numbers."""
+        padding = self.attrs["padding"]
+        if len(padding) == 4:
+            return padding[:2], padding[2:]
+        both = padding * 2 if len(padding) == 1 else padding
+        return both, both
 
 
 Converter = Callable[[NetworkBuilder, OpNode], Union[Tensor, Sequence[Tensor]]]

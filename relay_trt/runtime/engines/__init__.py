@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import logging
 from typing import Dict, Optional, Tuple, Type
@@ -50,8 +51,13 @@ def choose_engine(settings: Settings) -> Type[Engine]:
     onnxruntime, no_onnxruntime = _look_up("onnxruntime")
     if no_onnxruntime:
         raise EngineError(f"no engine can be used: TensorRT: {no_tensorrt}; ONNX Runtime: {no_onnxruntime}")
-    logger.warning("TensorRT cannot be used, subgraphs run on ONNX Runtime's CPU engine: %s", no_tensorrt)
+    _warn_of_fallback(no_tensorrt)
     return onnxruntime
+
+
+@functools.lru_cache(maxsize=None)  # once in a process: every subgraph chooses
+def _warn_of_fallback(reason: str) -> None:
+    logger.warning("TensorRT cannot be used, subgraphs run on ONNX Runtime's CPU engine: %s", reason)
 
 
 def is_tensorrt_runtime_enabled() -> bool:

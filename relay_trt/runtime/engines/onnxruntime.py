@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import ctypes
 import logging
-from typing import Any, List, Optional, Sequence, Tuple
+from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 import onnxruntime
 import tvm
 
+from ..builders.base import Shape
 from ..builders.onnx import OnnxBuilder
 from ..converters import convert
-from ..converters.network import output_name
 from ..dltensor import TensorView
 from .base import BuildRequest, Engine, EngineError, Shapes
 
@@ -24,10 +24,14 @@ class OnnxRuntimeEngine(Engine):
 
     name = "onnxruntime"
 
-    def __init__(self, session: onnxruntime.InferenceSession, constants: Sequence[Any]) -> None:
+    def __init__(self, session: onnxruntime.InferenceSession, constants: Sequence[onnxruntime.OrtValue]) -> None:
         self._session = session
-        self._constants = constants  # the session reads them where they are
-        self._input_names = [value.name for value in session.get_inputs()]
+        self._constants = constants  # ONNX Runtime 1.23 has copied them; that every version does is not promised
+        self._inputs = [value.name for value in session.get_inputs()]
+        self._outputs = [value.name for value in session.get_outputs()]
+        # To bind a tensor takes longer than to run a small network, and most calls come with the same tensors again.
+        self._binding = session.io_binding()
+        self._bound: Dict[str, Tuple[int, Shape]] = {}
 
     @classmethod
     def unavailable(cls) -> Optional[str]:
@@ -37,12 +41,14 @@ class OnnxRuntimeEngine(Engine):
     def build(cls, request: BuildRequest) -> OnnxRuntimeEngine:
         graph = request.graph
         if request.use_fp16:
-            logger.warning("%s: the CPU engine has no float16 mode: it computes in the graph's own types", graph.symbol)
+            logger.warning("%s: use_fp16 is for TensorRT; the CPU engine keeps the graph's own types", graph.symbol)
         builder = OnnxBuilder()
         convert(graph, request.constants, builder)
         model = builder.model(graph.symbol)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # errors; its warnings are about its own optimizations
+        # Of all ways to give it the weights, this one copies them once, and lets it fold and reorder them. Without
+        # a copy (add_initializer) it refuses the models whose weights its optimizations want to read.
         constants = [onnxruntime.OrtValue.ortvalue_from_numpy(value) for value in model.external.values()]
         options.add_external_initializers(list(model.external), constants)
         try:
@@ -57,27 +63,32 @@ class OnnxRuntimeEngine(Engine):
         return True
 
     def run(self, inputs: Sequence[TensorView], outputs: Sequence[TensorView]) -> None:
-        binding = self._session.io_binding()
-        staged: List[Tuple[TensorView, np.ndarray]] = []
-        for name, tensor in zip(self._input_names, inputs):
-            _bind(binding.bind_input, name, _host_copy(tensor))
-        for index, tensor in enumerate(outputs):
-            array = tensor.numpy() if tensor.on_host else np.empty(tensor.shape, tensor.dtype)
+        copies: List[np.ndarray] = []  # on the host, of tensors that are not
+        results: List[Tuple[TensorView, np.ndarray]] = []
+        for name, tensor in zip(self._inputs, inputs):
+            address = tensor.address
             if not tensor.on_host:
-                staged.append((tensor, array))
-            _bind(binding.bind_output, output_name(index), array)
-        self._session.run_with_iobinding(binding)
-        for tensor, array in staged:
-            _tvm_array(tensor).copyfrom(array)
+                copies.append(_tvm_array(tensor).numpy())
+                address = copies[-1].ctypes.data
+            self._bind(self._binding.bind_input, name, tensor, address)
+        for name, tensor in zip(self._outputs, outputs):
+            address = tensor.address
+            if not tensor.on_host:
+                results.append((tensor, np.empty(tensor.shape, tensor.dtype)))
+                address = results[-1][1].ctypes.data
+            self._bind(self._binding.bind_output, name, tensor, address)
+        try:
+            self._session.run_with_iobinding(self._binding)
+        except Exception as error:  # onnxruntime raises its own, unrelated kinds
+            raise EngineError(f"ONNX Runtime failed to run the network: {error}") from error
+        for tensor, result in results:
+            _tvm_array(tensor).copyfrom(result)
 
-
-def _bind(bind: Any, name: str, array: np.ndarray) -> None:
-    bind(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
-
-
-def _host_copy(tensor: TensorView) -> np.ndarray:
-    """The tensor itself where the CPU can read it, else a copy that TVM makes."""
-    return tensor.numpy() if tensor.on_host else _tvm_array(tensor).numpy()
+    def _bind(self, bind: Callable[..., None], name: str, tensor: TensorView, address: int) -> None:
+        """Tell the session where a tensor lies, unless it knows."""
+        if self._bound.get(name) != (address, tensor.shape):
+            bind(name, "cpu", 0, np.dtype(tensor.dtype), tensor.shape, address)
+            self._bound[name] = (address, tensor.shape)
 
 
 def _tvm_array(tensor: TensorView) -> tvm.nd.NDArray:

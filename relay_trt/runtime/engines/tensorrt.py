@@ -100,7 +100,8 @@ class TensorRTEngine(Engine):
                 address = self._device_address(name, tensor)
                 if address != tensor.address:
                     cuda.copy_to_device(address, tensor.address, tensor.nbytes, stream)
-                self._context.set_input_shape(name, tensor.shape)
+                if not self._context.set_input_shape(name, tensor.shape):
+                    raise EngineError(f"TensorRT refuses the shape {tensor.shape} of input {name!r}; the log says why")
                 self._context.set_tensor_address(name, address)
             for name, tensor in zip(self._outputs, outputs):
                 address = self._device_address(name, tensor)

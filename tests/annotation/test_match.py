@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import threading
+from typing import List, Optional
+
+import numpy as np
+import pytest
+from tvm import relay
+
+from relay_trt.annotation import match
+from relay_trt.annotation.match import decide, describe, matching
+from relay_trt.annotation.rules import OpCall
+from relay_trt.graph import TensorSpec
+from relay_trt.options import CompileOptions
+
+from ..support import module
+
+X = relay.var("x", shape=(2, 3))
+ROW = TensorSpec((2, 3), "float32")
+
+
+def typed(body: relay.Expr) -> relay.Call:
+    return module(body)["main"].body
+
+
+def seen_by_rules(call: relay.Call, monkeypatch: pytest.MonkeyPatch) -> OpCall:
+    seen: List[OpCall] = []
+    monkeypatch.setattr(match, "refusal", seen.append)
+    decide(call)
+    return seen[0]
+
+
+def test_rules_see_a_call_in_plain_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    weight = relay.const(np.ones((4, 3), "float32"))
+    assert seen_by_rules(typed(relay.nn.leaky_relu(X, 0.5)), monkeypatch) == OpCall(
+        name="nn.leaky_relu",
+        attrs={"alpha": 0.5},
+        inputs=(ROW,),
+        constant=(False,),
+        outputs=(ROW,),
+        options=CompileOptions(),
+    )
+    dense = seen_by_rules(typed(relay.nn.dense(X, weight)), monkeypatch)
+    assert dense.inputs == (ROW, TensorSpec((4, 3), "float32"))
+    assert dense.constant == (False, True)
+    assert dense.outputs == (TensorSpec((2, 4), "float32"),)
+
+
+def test_rules_see_tuples_flattened(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = relay.const(np.ones((2, 1), "float32"))
+    call = seen_by_rules(typed(relay.concatenate([one, X, relay.exp(X)], 1)), monkeypatch)
+    assert call.inputs == (TensorSpec((2, 1), "float32"), ROW, ROW)
+    assert call.constant == (True, False, False)
+
+    halves = relay.split(X, [1], axis=1).astuple()  # not a tuple to see, but of a tuple's type
+    call = seen_by_rules(typed(relay.concatenate(halves, 1)), monkeypatch)
+    assert call.inputs == (TensorSpec((2, 1), "float32"), TensorSpec((2, 2), "float32"))
+    assert call.constant == (False, False)
+
+
+def test_attributes_without_a_plain_value_are_refused() -> None:
+    """An arange has its bounds as attributes too, as expressions."""
+    assert "attribute 'start' is" in str(decide(typed(relay.arange(relay.const(3.0)))))
+
+
+def test_a_call_that_is_not_type_checked_is_refused() -> None:
+    call = relay.exp(X)
+    assert "checked_type" in str(decide(call))
+    assert "checked_type" in describe(relay.exp(call))
+
+
+def test_options_count_within_their_block_and_thread() -> None:
+    scalars = typed(relay.add(relay.var("a", shape=()), relay.var("b", shape=())))
+    explicit = CompileOptions(use_implicit_batch=False)
+    elsewhere: List[Optional[str]] = []
+    with matching(explicit):
+        assert decide(scalars) is None
+        thread = threading.Thread(target=lambda: elsewhere.append(decide(scalars)))
+        thread.start()
+        thread.join()
+        with matching(CompileOptions()):
+            assert decide(scalars) == elsewhere[0] == "a scalar has no batch, and use_implicit_batch is on"
+        assert decide(scalars) is None
+    assert decide(scalars) is not None
+    with pytest.raises(KeyError), matching(explicit):
+        raise KeyError
+    assert decide(scalars) is not None
+
+
+def test_describe() -> None:
+    assert describe(typed(relay.concatenate([X, relay.exp(X)], 1))) == "float32[2, 3], float32[2, 3]"

@@ -1,0 +1,296 @@
+"""The GPU engine: tensors wherever they lie, precision, dynamic shapes, errors."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any, Dict, List, Tuple
+
+import numpy as np
+import pytest
+import tvm
+from tvm import relay
+from tvm.contrib.graph_executor import GraphModule
+
+import relay_trt
+from relay_trt.runtime.builders import ConversionError
+from relay_trt.runtime.builders.tensorrt import TensorRTBuilder
+from relay_trt.runtime.engines import EngineError
+from relay_trt.runtime.engines.tensorrt import TensorRTEngine
+from relay_trt.runtime.subgraph import Subgraph
+
+from ...support import assert_close, compile_library, module, random, run_graph, run_tvm
+from ..support import Network, call, dense, relu, view
+
+pytestmark = pytest.mark.gpu
+
+CPU, GPU = tvm.cpu(0), tvm.cuda(0)
+PLACES = {"device": [GPU], "host": [CPU], "host to device": [CPU, GPU], "device to host": [GPU, CPU]}
+
+
+@pytest.fixture(autouse=True)
+def exact_and_quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TVM_TENSORRT_ENGINE", "tensorrt")
+    monkeypatch.setenv("TVM_TENSORRT_USE_TF32", "0")
+    monkeypatch.setenv("TVM_TENSORRT_BUILDER_LEVEL", "0")
+
+
+@pytest.fixture
+def builds(monkeypatch: pytest.MonkeyPatch) -> List[Any]:
+    """The requests for which engines were built."""
+    requests: List[Any] = []
+    build = TensorRTEngine.build
+
+    def counted(request: Any) -> TensorRTEngine:
+        requests.append(request)
+        return build(request)
+
+    monkeypatch.setattr(TensorRTEngine, "build", counted)
+    return requests
+
+
+@pytest.mark.parametrize("devices", PLACES.values(), ids=PLACES)
+def test_tensors_may_lie_anywhere(devices: List[Any], builds: List[Any]) -> None:
+    subgraph, weight = dense(2, 7, 5)
+    for seed in range(3):
+        x = random((2, 7), seed=seed)
+        np.testing.assert_allclose(call(subgraph, x, devices=devices)[0], x @ weight.T, rtol=1e-5, atol=1e-5)
+    assert len(builds) == 1
+
+
+def test_inputs_and_outputs_here_and_there() -> None:
+    net = Network()
+    a, b = net.input(2, 3), net.input(2, 3)
+    total = net.kernel("add", a, b, shape=(2, 3))
+    subgraph = net.subgraph(total, net.kernel("negative", total, shape=(2, 3)), b)
+    x, y = random((2, 3)), random((2, 3), seed=1)
+    for devices in ([GPU, CPU, CPU, GPU, CPU], [CPU, GPU, GPU, CPU, GPU]):
+        for got, want in zip(call(subgraph, x, y, devices=devices), [x + y, -(x + y), y]):
+            np.testing.assert_allclose(got, want, rtol=1e-6)
+
+
+def test_the_host_may_change_its_tensors_at_once() -> None:
+    subgraph = relu(1 << 20)
+    x, y = tvm.nd.array(np.ones((1 << 20,), "float32")), tvm.nd.empty((1 << 20,))
+    for value in range(1, 5):
+        x.copyfrom(np.full((1 << 20,), value, "float32"))
+        subgraph.run([view(x)], [view(y)])
+        assert (y.numpy() == value).all()
+
+
+def product(size: int, **options: Any) -> Tuple[Subgraph, np.ndarray, np.ndarray]:
+    """A product of large matrices: its subgraph, its input and its value."""
+    subgraph, weight = dense(size, size, size, **options)
+    x = random((size, size), seed=1)
+    return subgraph, x, x.astype("float64") @ weight.T.astype("float64")
+
+
+def error(subgraph: Subgraph, x: np.ndarray, want: np.ndarray) -> float:
+    """How far the output is off, in the scale of its values."""
+    (got,) = call(subgraph, x, devices=[GPU])
+    return float(np.abs(got - want).max() / np.abs(want).max())
+
+
+def test_tf32(monkeypatch: pytest.MonkeyPatch) -> None:
+    # TensorRT itself chooses the fastest kernel: only a full search of a large product surely ends with TF32.
+    monkeypatch.setenv("TVM_TENSORRT_BUILDER_LEVEL", "3")
+    errors: Dict[str, float] = {}
+    for switch in ("0", "1"):
+        monkeypatch.setenv("TVM_TENSORRT_USE_TF32", switch)
+        errors[switch] = error(*product(2048))
+    assert errors["0"] < 1e-5
+    assert 1e-5 < errors["1"] < 1e-2
+
+
+@pytest.mark.parametrize(
+    ("option", "variable", "half"), [(True, None, True), (False, "1", True), (True, "0", False), (False, None, False)]
+)
+def test_fp16(option: bool, variable: Any, half: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    trt = pytest.importorskip("tensorrt")
+    if half and not hasattr(trt.BuilderFlag, "FP16"):
+        pytest.skip("this TensorRT takes float16 only from the network's own types")
+    monkeypatch.setenv("TVM_TENSORRT_BUILDER_LEVEL", "3")
+    if variable is not None:
+        monkeypatch.setenv("TVM_TENSORRT_USE_FP16", variable)
+    off = error(*product(1024, use_fp16=option))
+    assert (1e-5 < off < 1e-2) if half else off < 1e-5
+
+
+def test_float16_tensors() -> None:
+    net = Network()
+    x = net.input(2, 8, dtype="float16")
+    weight = net.constant(random((4, 8), "float16"))
+    subgraph = net.subgraph(net.kernel("nn.dense", x, weight, shape=(2, 4), dtype="float16"))
+    value = random((2, 8), "float16", seed=1)
+    want = value.astype("float32") @ random((4, 8), "float16").astype("float32").T
+    (got,) = call(subgraph, value, devices=[GPU])
+    assert got.dtype == np.float16
+    np.testing.assert_allclose(got, want, rtol=2e-3, atol=2e-3)
+
+
+def test_a_graph_for_a_newer_tensorrt_is_refused() -> None:
+    with pytest.raises(EngineError, match="tested was compiled for TensorRT 99.1.2, and this is .*: partition with"):
+        call(relu(2, 3, tensorrt_version=(99, 1, 2)), random((2, 3)))
+
+
+@pytest.mark.parametrize("devices", [[GPU], [CPU]], ids=["device", "host"])
+def test_a_dynamic_batch_builds_only_for_more(devices: List[Any], builds: List[Any]) -> None:
+    subgraph, weight = dense(-1, 7, 5)
+    for batch in (2, 1, 4, 3, 4, 5, 1):
+        x = random((batch, 7), seed=batch)
+        (got,) = call(subgraph, x, devices=devices, batch=batch)
+        np.testing.assert_allclose(got, x @ weight.T, rtol=1e-5, atol=1e-5)
+    assert [request.shapes for request in builds] == [((2, 7),), ((4, 7),), ((5, 7),)]
+
+
+def test_an_empty_batch_computes_nothing(builds: List[Any]) -> None:
+    assert call(relu(-1, 3), np.empty((0, 3), "float32"), devices=[GPU], batch=0)[0].shape == (0, 3)
+    assert not builds
+
+
+def test_an_empty_input_of_a_full_output_is_computed_or_refused() -> None:
+    net = Network()
+    subgraph = net.subgraph(net.kernel("concatenate", net.input(-1, 3), net.input(2, 3), shape=(-1, 3), axis=0))
+    x = random((2, 3))
+    call(subgraph, x, x, batch=4)
+    try:
+        (got,) = call(subgraph, np.empty((0, 3), "float32"), x, batch=2)
+    except EngineError as refusal:
+        assert "shape (0, 3) of input 'x0'" in str(refusal)
+    else:
+        np.testing.assert_array_equal(got, x)
+
+
+def test_two_subgraphs_on_one_gpu() -> None:
+    first, weight = dense(2, 7, 5)
+    second = relu(3, 4)
+    for seed in range(3):
+        x, y = random((2, 7), seed=seed), random((3, 4), seed=seed)
+        np.testing.assert_allclose(call(first, x, devices=[GPU])[0], x @ weight.T, rtol=1e-5, atol=1e-5)
+        np.testing.assert_array_equal(call(second, y, devices=[GPU])[0], np.maximum(y, 0))
+
+
+def test_engines_come_and_go() -> None:
+    """TensorRT's logger and the memory of each engine outlive what needs them, and no longer."""
+    for _ in range(5):
+        np.testing.assert_array_equal(call(relu(2), np.float32([-1, 1]), devices=[GPU])[0], [0, 1])
+
+
+def test_threads_get_what_one_alone_gets() -> None:
+    subgraph, weight = dense(3, 32, 16)
+    inputs = [random((3, 32), seed=seed) for seed in range(4)]
+    outputs: List[List[np.ndarray]] = [[] for _ in inputs]
+
+    def work(index: int) -> None:
+        for _ in range(20):
+            outputs[index].append(call(subgraph, inputs[index], devices=[[GPU], [CPU]][index % 2])[0])
+
+    threads = [threading.Thread(target=work, args=(index,)) for index in range(len(inputs))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for x, got in zip(inputs, outputs):
+        assert len(got) == 20
+        for output in got:
+            np.testing.assert_allclose(output, x @ weight.T, rtol=1e-5, atol=1e-5)
+
+
+def test_the_work_is_on_tvm_s_stream() -> None:
+    subgraph = relu(1 << 20)
+    x = tvm.nd.array(np.full((1 << 20,), 3, "float32"), GPU)
+    y = tvm.nd.array(np.zeros((1 << 20,), "float32"), GPU)
+    subgraph.run([view(x)], [view(y)])  # builds
+    y.copyfrom(np.zeros((1 << 20,), "float32"))
+    stream = GPU.create_raw_stream()
+    GPU.set_raw_stream(stream)
+    try:
+        subgraph.run([view(x)], [view(y)])
+        GPU.sync(stream)  # and nothing else
+    finally:
+        GPU.set_raw_stream(ctypes.c_void_p(None))
+    assert (y.numpy() == 3).all()
+    GPU.free_raw_stream(stream)
+
+
+def test_through_the_graph_executor(tmp_path: Path) -> None:
+    """Compiled for cuda, with all operators offloaded: no kernel of TVM's own is needed."""
+    data = relay.var("data", shape=(1, 3, 16, 16))
+    kernel = relay.const(random((4, 3, 3, 3)))
+    mod = module(relay.nn.softmax(relay.nn.relu(relay.nn.conv2d(data, kernel, padding=(1, 1))), axis=1))
+    inputs = {"data": random((1, 3, 16, 16))}
+    partitioned, _ = relay_trt.partition_for_tensorrt(mod)
+    path = compile_library(partitioned, tmp_path / "library.so", target="cuda")
+    graph_module = GraphModule(tvm.runtime.load_module(str(path))["default"](GPU))
+    want = run_tvm(mod, inputs)
+    for _ in range(3):
+        assert_close(run_graph(graph_module, inputs), want)
+
+
+def test_an_operator_that_tensorrt_does_not_have() -> None:
+    net = Network()
+    with pytest.raises(ConversionError, match="operator 'nn.unheard_of' has no converter"):
+        call(net.subgraph(net.kernel("nn.unheard_of", net.input(2), shape=(2,))), random((2,)))
+
+
+def test_a_build_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Failing:
+        """TensorRT's builder, but what it builds is nothing."""
+
+        def __init__(self, builder: Any) -> None:
+            self._builder = builder
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._builder, name)
+
+        def build_serialized_network(self, network: Any, config: Any) -> None:
+            return None
+
+    def failing_builder() -> TensorRTBuilder:
+        net = TensorRTBuilder()
+        net.builder = Failing(net.builder)
+        return net
+
+    subgraph = relu(2, 3)
+    with monkeypatch.context() as patch:
+        patch.setattr("relay_trt.runtime.engines.tensorrt.TensorRTBuilder", failing_builder)
+        with pytest.raises(EngineError, match="tested: TensorRT cannot build the engine; the log says why"):
+            call(subgraph, random((2, 3)))
+    x = random((2, 3))
+    np.testing.assert_array_equal(call(subgraph, x)[0], np.maximum(x, 0))  # tried again
+
+
+def test_a_plan_that_is_none(log: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(EngineError, match="tested: TensorRT cannot read the plan; the log says why"):
+        TensorRTEngine(relu(2, 3).graph, b"no plan at all", 0)
+    assert [record for record in log.records if record.levelname == "ERROR"]
+
+
+def test_the_build_is_reported(log: pytest.LogCaptureFixture) -> None:
+    call(relu(2, 3), random((2, 3)))
+    assert "tested: built an engine of " in log.text
+
+
+EXIT = """
+import sys
+sys.path.insert(0, {tests!r})
+import numpy as np, tvm
+from tests.runtime.support import call, dense, relu
+subgraph, weight = dense(2, 7, 5)
+(output,) = call(subgraph, np.ones((2, 7), "float32"), devices=[tvm.cuda(0), tvm.cpu(0)])
+np.testing.assert_allclose(output, np.ones((2, 7)) @ weight.T, rtol=1e-4, atol=1e-4)
+other = relu(2, 3)  # alive at the end, with an engine and with staging buffers
+call(other, np.ones((2, 3), "float32"))
+"""
+
+
+def test_the_interpreter_exits_cleanly() -> None:
+    script = EXIT.format(tests=str(Path(relay_trt.__file__).parents[1]))
+    done = subprocess.run([sys.executable, "-c", script], env=os.environ, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    for word in ("Traceback", "Exception ignored", "terminate", "CUDA error", "Segmentation"):
+        assert word not in done.stderr

@@ -1,0 +1,79 @@
+"""Subgraphs and their tensors for the tests of the runtime, without a compiled library around them."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+import numpy as np
+import tvm
+
+from relay_trt.graph import CONST, INPUT, KERNEL, Entry, Graph, Node, TensorSpec
+from relay_trt.options import CompileOptions
+from relay_trt.runtime.dltensor import TensorView
+from relay_trt.runtime.subgraph import Subgraph
+
+from ..support import random
+
+
+def view(array: tvm.nd.NDArray) -> TensorView:
+    """What the runtime sees of an array, which must outlive it."""
+    return TensorView(ctypes.addressof(array.handle.contents))
+
+
+def call(
+    subgraph: Subgraph, *inputs: np.ndarray, devices: Sequence[Any] = (tvm.cpu(0),), batch: Optional[int] = None
+) -> List[np.ndarray]:
+    """The outputs of one call. Tensors lie on ``devices`` in turn; ``batch`` is that of outputs without one."""
+    specs = [tuple(batch if d < 0 else d for d in spec.shape) for spec in subgraph.graph.outputs()]
+    arrays = [tvm.nd.array(value, devices[i % len(devices)]) for i, value in enumerate(inputs)]
+    for i, (shape, spec) in enumerate(zip(specs, subgraph.graph.outputs()), len(arrays)):
+        # Filled with what no test expects: an output that is not written is noticed.
+        arrays.append(tvm.nd.array(np.full(shape, 77, spec.dtype), devices[i % len(devices)]))
+    views = [view(array) for array in arrays]
+    subgraph.run(views[: len(inputs)], views[len(inputs) :])
+    for device in devices:
+        device.sync()
+    return [array.numpy() for array in arrays[len(inputs) :]]
+
+
+class Network:
+    """A graph, node by node, with the values of its constants."""
+
+    def __init__(self) -> None:
+        self.nodes: List[Node] = []
+        self.constants: Dict[str, np.ndarray] = {}
+
+    def input(self, *shape: int, dtype: str = "float32") -> Entry:
+        return self._add(Node(INPUT, f"x{len(self.nodes)}", (TensorSpec(shape, dtype),)))
+
+    def constant(self, value: np.ndarray) -> Entry:
+        name = f"const_{len(self.constants)}"
+        self.constants[name] = value
+        return self._add(Node(CONST, name, (TensorSpec(value.shape, value.dtype.name),)))
+
+    def kernel(self, op: str, *inputs: Entry, shape: Tuple[int, ...], dtype: str = "float32", **attrs: Any) -> Entry:
+        return self._add(Node(KERNEL, op, (TensorSpec(shape, dtype),), inputs, attrs))
+
+    def graph(self, *heads: Entry, **options: Any) -> Graph:
+        return Graph("tested", tuple(self.nodes), heads, CompileOptions(**options))
+
+    def subgraph(self, *heads: Entry, **options: Any) -> Subgraph:
+        return Subgraph(self.graph(*heads, **options), self.constants)
+
+    def _add(self, node: Node) -> Entry:
+        self.nodes.append(node)
+        return Entry(len(self.nodes) - 1)
+
+
+def relu(*shape: int, **options: Any) -> Subgraph:
+    """One input, one output, no constants."""
+    net = Network()
+    return net.subgraph(net.kernel("nn.relu", net.input(*shape), shape=shape), **options)
+
+
+def dense(batch: int, channels: int, units: int, **options: Any) -> Tuple[Subgraph, np.ndarray]:
+    """A dense layer and its weight."""
+    net, weight = Network(), random((units, channels))
+    product = net.kernel("nn.dense", net.input(batch, channels), net.constant(weight), shape=(batch, units))
+    return net.subgraph(product, **options), weight

@@ -1,0 +1,152 @@
+"""The few functions of CUDA: errors in words, and memory that is freed."""
+
+from __future__ import annotations
+
+import ctypes
+import types
+from typing import Any, List, Tuple
+
+import numpy as np
+import pytest
+import tvm
+
+from relay_trt.runtime import cuda
+
+
+class FakeRuntime:
+    """In place of cuda-python: every call succeeds but those that are asked to fail."""
+
+    cudaError_t = types.SimpleNamespace(cudaSuccess=0)
+    cudaMemcpyKind = types.SimpleNamespace(cudaMemcpyHostToDevice="h2d", cudaMemcpyDeviceToHost="d2h")
+
+    def __init__(self) -> None:
+        self.calls: List[Tuple[Any, ...]] = []
+        self.failing: List[str] = []
+        self.current = 0
+
+    def _done(self, name: str, *arguments: Any, result: Tuple[Any, ...] = ()) -> Tuple[Any, ...]:
+        self.calls.append((name, *arguments))
+        return (2, *[None for _ in result]) if name in self.failing else (0, *result)
+
+    def cudaGetDevice(self) -> Tuple[Any, ...]:  # noqa: N802
+        return self._done("cudaGetDevice", result=(self.current,))
+
+    def cudaSetDevice(self, device: int) -> Tuple[Any, ...]:  # noqa: N802
+        self.current = device
+        return self._done("cudaSetDevice", device)
+
+    def cudaGetDeviceCount(self) -> Tuple[Any, ...]:  # noqa: N802
+        return self._done("cudaGetDeviceCount", result=(2,))
+
+    def cudaMalloc(self, size: int) -> Tuple[Any, ...]:  # noqa: N802
+        return self._done("cudaMalloc", size, result=(4096,))
+
+    def cudaFree(self, address: int) -> Tuple[Any, ...]:  # noqa: N802
+        return self._done("cudaFree", address)
+
+    def cudaMemcpyAsync(self, *arguments: Any) -> Tuple[Any, ...]:  # noqa: N802
+        return self._done("cudaMemcpyAsync", *arguments)
+
+    def cudaGetErrorName(self, status: int) -> Tuple[int, bytes]:  # noqa: N802
+        return 0, b"cudaErrorMemoryAllocation"
+
+    def cudaGetErrorString(self, status: int) -> Tuple[int, bytes]:  # noqa: N802
+        return 0, b"out of memory"
+
+
+@pytest.fixture
+def runtime(monkeypatch: pytest.MonkeyPatch) -> FakeRuntime:
+    fake = FakeRuntime()
+    monkeypatch.setattr(cuda, "_cudart", lambda: fake)
+    return fake
+
+
+def test_a_result(runtime: FakeRuntime) -> None:
+    assert cuda.device_count() == 2
+    assert cuda.call("cudaSetDevice", 1) is None
+
+
+def test_an_error_is_in_words(runtime: FakeRuntime) -> None:
+    runtime.failing.append("cudaMalloc")
+    with pytest.raises(cuda.CudaError, match="cudaMalloc: cudaErrorMemoryAllocation: out of memory"):
+        cuda.DeviceBuffer(1 << 40)
+    assert ("cudaFree", 4096) not in runtime.calls
+
+
+def test_a_buffer_is_freed(runtime: FakeRuntime) -> None:
+    buffer = cuda.DeviceBuffer(16)
+    assert (buffer.size, buffer.address) == (16, 4096)
+    del buffer
+    assert runtime.calls == [("cudaMalloc", 16), ("cudaFree", 4096)]
+
+
+def test_an_empty_buffer_has_an_address(runtime: FakeRuntime) -> None:
+    assert cuda.DeviceBuffer(0).address == 4096
+    assert ("cudaMalloc", 1) in runtime.calls
+
+
+def test_the_device_is_restored_whatever_happens(runtime: FakeRuntime) -> None:
+    with pytest.raises(KeyError), cuda.device(1):
+        assert runtime.current == 1
+        raise KeyError
+    assert runtime.current == 0
+
+
+def test_copies(runtime: FakeRuntime) -> None:
+    cuda.copy_to_device(1, 2, 3, 4)
+    cuda.copy_to_host(5, 6, 7, 8)
+    assert runtime.calls == [("cudaMemcpyAsync", 1, 2, 3, "h2d", 4), ("cudaMemcpyAsync", 5, 6, 7, "d2h", 8)]
+
+
+def test_a_tvm_that_does_not_tell_its_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tvm, "get_global_func", lambda name, allow_missing: None)
+    assert cuda.current_stream() == 0
+
+
+@pytest.mark.parametrize(("stream", "expected"), [(None, 0), (ctypes.c_void_p(None), 0), (ctypes.c_void_p(77), 77)])
+def test_tvm_s_stream(stream: Any, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tvm, "get_global_func", lambda name, allow_missing: lambda: stream)
+    assert cuda.current_stream() == expected
+
+
+@pytest.mark.gpu
+class TestOnAGpu:
+    def test_devices(self) -> None:
+        assert cuda.device_count() >= 1
+        with pytest.raises(cuda.CudaError, match="cudaSetDevice: cudaErrorInvalidDevice: "), cuda.device(99):
+            pass
+        assert cuda.call("cudaGetDevice") == 0
+
+    def test_there_and_back(self) -> None:
+        there = np.arange(10, dtype="float32")
+        back = np.zeros_like(there)
+        buffer = cuda.DeviceBuffer(there.nbytes)
+        cuda.copy_to_device(buffer.address, there.ctypes.data, there.nbytes, 0)
+        cuda.copy_to_host(back.ctypes.data, buffer.address, there.nbytes, 0)
+        cuda.synchronize(0)
+        np.testing.assert_array_equal(back, there)
+
+    def test_memory_is_given_back(self) -> None:
+        cuda.DeviceBuffer(1)  # CUDA's own memory for the context comes first
+        free, _ = memory()
+        for _ in range(4):
+            cuda.DeviceBuffer(1 << 28)
+        assert memory()[0] > free - (1 << 28)
+
+    def test_the_stream_is_tvm_s(self) -> None:
+        device = tvm.cuda(0)
+        assert cuda.current_stream() == 0
+        stream = device.create_raw_stream()
+        device.set_raw_stream(stream)
+        try:
+            assert cuda.current_stream() == stream.value
+            cuda.synchronize(stream.value)
+        finally:
+            device.set_raw_stream(ctypes.c_void_p(None))
+            device.free_raw_stream(stream)
+
+
+def memory() -> Tuple[int, int]:
+    """Free and total memory of the GPU."""
+    _, free, total = cuda._cudart().cudaMemGetInfo()
+    return free, total
