@@ -13,6 +13,7 @@ import pytest
 import relay_trt.runtime
 from relay_trt.runtime.builders import ConversionError
 from relay_trt.runtime.builders import tensorrt as builder_module
+from relay_trt.runtime.tensorrt_library import TensorRTUnavailable, load_tensorrt
 
 from ...support import random
 from ..support import Network, call
@@ -168,7 +169,10 @@ def test_what_newer_releases_removed_is_not_used(gone: str) -> None:
 
 
 def test_the_installed_release_has_them() -> None:
-    trt = pytest.importorskip("tensorrt")
+    try:
+        trt = load_tensorrt()
+    except TensorRTUnavailable as unavailable:
+        pytest.skip(str(unavailable))
     missing: List[str] = []
     for name in sorted(KNOWN - set(SOME_RELEASES)):
         cls, _, attribute = name.partition(".")

@@ -22,6 +22,7 @@ from relay_trt.runtime.builders.tensorrt import TensorRTBuilder
 from relay_trt.runtime.engines import EngineError
 from relay_trt.runtime.engines.tensorrt import TensorRTEngine
 from relay_trt.runtime.subgraph import Subgraph
+from relay_trt.runtime.tensorrt_library import load_tensorrt
 
 from ...support import assert_close, compile_library, module, random, run_graph, run_tvm
 from ..support import Network, call, dense, relu, view
@@ -110,8 +111,7 @@ def test_tf32(monkeypatch: pytest.MonkeyPatch) -> None:
     ("option", "variable", "half"), [(True, None, True), (False, "1", True), (True, "0", False), (False, None, False)]
 )
 def test_fp16(option: bool, variable: Any, half: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    trt = pytest.importorskip("tensorrt")
-    if half and not hasattr(trt.BuilderFlag, "FP16"):
+    if half and not hasattr(load_tensorrt().BuilderFlag, "FP16"):
         pytest.skip("this TensorRT takes float16 only from the network's own types")
     monkeypatch.setenv("TVM_TENSORRT_BUILDER_LEVEL", "3")
     if variable is not None:
