@@ -85,6 +85,7 @@ def partition_for_tensorrt(
     )
     _check_module(mod)
     # ConvertLayout is a pass of level 3, and TVM's default level is 2: the result must not depend on it.
+    attrs = mod.attrs
     with tvm.transform.PassContext(opt_level=3), matching(options):
         mod = _prepare(mod, params or {})
         mod, given_back = offload(mod, lambda function: _unwanted(function, options))
@@ -95,6 +96,8 @@ def partition_for_tensorrt(
     for name, function in _subgraphs(mod).items():
         mod[name] = function.with_attr(OPTIONS_ATTR, json.dumps(options.to_dict()))
     mod["main"] = mod["main"].with_attr(REPORT_ATTR, report.to_json())
+    for name in attrs.keys() if attrs else ():
+        mod = mod.with_attr(name, attrs[name])
     logger.info("%s", report)
     return mod, options.to_dict()
 
@@ -116,11 +119,9 @@ def _prepare(mod: tvm.IRModule, params: Mapping[str, Any]) -> tvm.IRModule:
         for name in mod.get_global_vars():
             if isinstance(mod[name], relay.Function):
                 mod[name] = relay.build_module.bind_params_by_name(mod[name], dict(params))
-    mod = relay.transform.InferType()(mod)
     for name, function in mod.functions.items():
         if isinstance(function, relay.Function):
             mod[name] = dfp.rewrite(_RemoveDropout(), function)
-    mod = relay.transform.InferType()(mod)
     # Only where it is needed: what ConvertLayout requires, and a Sequential runs, takes every bias_add apart.
     layout = [relay.transform.ConvertLayout(LAYOUTS)] if _needs_layout(mod) else []
     passes = [*layout, relay.transform.FoldConstant(), relay.transform.InferType()]

@@ -8,7 +8,6 @@
  */
 #include <stddef.h>
 #include <stdint.h>
-#include <stdlib.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -25,18 +24,18 @@ enum { kInt = 0, kHandle = 3, kDLTensor = 7, kPackedFunc = 10, kStr = 11, kNDArr
 
 int TVMFuncGetGlobal(const char* name, void** out);
 int TVMFuncCall(void* func, TVMValue* args, int* type_codes, int num_args, TVMValue* ret, int* ret_code);
+int TVMFuncFree(void* func);
 void TVMAPISetLastError(const char* message);
+
+/* Undefined, and then null, in a process without Python. */
+int Py_IsInitialized(void) __attribute__((weak));
+int Py_AddPendingCall(int (*function)(void*), void* argument) __attribute__((weak));
 
 static const char graph_json[] =
 @JSON@;
 
-/* What the Python runtime shares with this library: the packed function that runs the subgraph, which is
- * shared by all who loaded the library in the process, and whether the library has been closed. */
-struct handle {
-  void* function;
-  int closed;
-};
-static struct handle* subgraph;
+/* The packed function that runs this subgraph: shared by all who loaded this library in the process. */
+static void* subgraph;
 
 static int fail(const char* message) {
   TVMAPISetLastError(message);
@@ -46,27 +45,19 @@ static int fail(const char* message) {
 /* Make the subgraph. Two threads may get here at once: one of them keeps what it made. */
 static int create(TVMValue constants, int constants_code) {
   void* create_subgraph = NULL;
-  struct handle* expected = NULL;
-  struct handle* made;
-  TVMValue args[3], ret;
-  int codes[3] = {kStr, constants_code, kHandle}, ret_code;
+  void* expected = NULL;
+  TVMValue args[2], ret;
+  int codes[2] = {kStr, constants_code}, ret_code;
 
   TVMFuncGetGlobal("relay_trt.create_subgraph", &create_subgraph);
   if (!create_subgraph) {
     return fail("this library was compiled for TensorRT by relay_trt: `import relay_trt.runtime` before loading it");
   }
-  made = (struct handle*)calloc(1, sizeof(struct handle));
-  if (!made) return fail("out of memory");
   args[0].v_str = graph_json;
   args[1] = constants;
-  args[2].v_handle = made;
-  if (TVMFuncCall(create_subgraph, args, codes, 3, &ret, &ret_code) != 0) {
-    free(made);
-    return -1;
-  }
-  made->function = ret.v_handle;
-  if (!__atomic_compare_exchange_n(&subgraph, &expected, made, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
-    __atomic_store_n(&made->closed, 1, __ATOMIC_RELEASE);
+  if (TVMFuncCall(create_subgraph, args, codes, 2, &ret, &ret_code) != 0) return -1;
+  if (!__atomic_compare_exchange_n(&subgraph, &expected, ret.v_handle, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
+    TVMFuncFree(ret.v_handle);
   }
   return 0;
 }
@@ -86,7 +77,7 @@ __attribute__((visibility("default"))) int __init_@SYMBOL@(
 __attribute__((visibility("default"))) int @SYMBOL@(
     TVMValue* args, int* type_codes, int num_args, TVMValue* ret, int* ret_code, void* resource) {
   void* tensors[@NUM_TENSORS@];
-  struct handle* handle = __atomic_load_n(&subgraph, __ATOMIC_ACQUIRE);
+  void* function = __atomic_load_n(&subgraph, __ATOMIC_ACQUIRE);
   TVMValue call_args[1], call_ret;
   int call_codes[1] = {kHandle}, call_ret_code;
   (void)ret;
@@ -101,17 +92,18 @@ __attribute__((visibility("default"))) int @SYMBOL@(
     }
     tensors[i] = args[i].v_handle;
   }
-  if (!handle) {
+  if (!function) {
     return fail("@SYMBOL@ was called before its constants were loaded");
   }
   call_args[0].v_handle = tensors;
-  return TVMFuncCall(handle->function, call_args, call_codes, 1, &call_ret, &call_ret_code);
+  return TVMFuncCall(function, call_args, call_codes, 1, &call_ret, &call_ret_code);
 }
 
-/* Runs when the library is closed, with the loader's lock held. What the subgraph owns (threads, a Python object)
- * waits for that lock, or for a thread that does, when it is freed: that is left to the Python runtime. */
+/* Runs when the library is closed, with the loader's lock held. To free the subgraph now could wait for ever: it ends
+ * an engine's threads, and they want that lock. Python does it as soon as its main thread is back in Python. At the end
+ * of the process Python may be gone, and the subgraph with it. */
 __attribute__((destructor)) static void release(void) {
-  if (subgraph) __atomic_store_n(&subgraph->closed, 1, __ATOMIC_RELEASE);
+  if (subgraph && Py_AddPendingCall && Py_IsInitialized()) Py_AddPendingCall(TVMFuncFree, subgraph);
 }
 
 #ifdef __cplusplus

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-import threading
-from typing import Any, Callable, List
+from typing import Any, Callable
 
 import tvm
 
@@ -13,34 +12,8 @@ from .dltensor import TensorView
 from .subgraph import Subgraph
 
 
-class _Handle(ctypes.Structure):
-    """What a loaded library shares: the packed function that it holds, and whether it has been closed.
-
-    The library allocates it and never frees it, so that it can be read at any time.
-    """
-
-    _fields_ = [("function", ctypes.c_void_p), ("closed", ctypes.c_int)]
-
-
-_handles: List[_Handle] = []
-_handles_lock = threading.Lock()
-
-
-def free_closed_subgraphs() -> None:
-    """Free the subgraphs, with their engines, whose libraries have been closed.
-
-    A library cannot do that itself when it is closed: the loader holds a lock then which an engine's threads
-    wait for when they end.
-    """
-    with _handles_lock:
-        closed = [handle for handle in _handles if handle.closed]
-        _handles[:] = [handle for handle in _handles if not handle.closed]
-    for handle in closed:
-        tvm.runtime.packed_func.PackedFunc(ctypes.c_void_p(handle.function), False)  # which owns it, and lets go
-
-
 @tvm.register_func("relay_trt.create_subgraph")
-def create_subgraph(graph_json: str, constants: Any, address: Any = None) -> Callable[[Any], None]:
+def create_subgraph(graph_json: str, constants: Any) -> Callable[[Any], None]:
     """Make a subgraph; called once for each, when its library is first used.
 
     Parameters
@@ -49,8 +22,6 @@ def create_subgraph(graph_json: str, constants: Any, address: Any = None) -> Cal
         The graph, as code generation wrote it.
     constants : Array of NDArray
         The values of its constants, in the order of `Graph.constants`.
-    address : handle, optional
-        Where the library that calls has its `_Handle`.
 
     Returns
     -------
@@ -63,7 +34,6 @@ def create_subgraph(graph_json: str, constants: Any, address: Any = None) -> Cal
     GraphError
         Where the graph cannot be read, or the constants are not those of the graph.
     """
-    free_closed_subgraphs()
     graph = Graph.from_json(graph_json)
     nodes = graph.constants()
     if len(constants) != len(nodes):
@@ -83,7 +53,4 @@ def create_subgraph(graph_json: str, constants: Any, address: Any = None) -> Cal
         tensors = [TensorView(handle) for handle in handles]
         subgraph.run(tensors[:num_inputs], tensors[num_inputs:])
 
-    if address is not None:
-        with _handles_lock:
-            _handles.append(_Handle.from_address(address.value))
     return run

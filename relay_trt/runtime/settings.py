@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 import os
-from typing import Mapping, Optional, Sequence, Set
+from typing import Mapping, Optional, Sequence, Set, Tuple
 
 logger = logging.getLogger("TensorRT")
 
@@ -32,6 +33,9 @@ class Settings:
         ``TVM_TENSORRT_MAX_WORKSPACE_SIZE``: bytes of scratch memory for one engine; 0 is as if it were unset.
     builder_level : int, optional
         ``TVM_TENSORRT_BUILDER_LEVEL``: TensorRT's builder optimization level, 0 (quick to build) to 5.
+    tactic_sources : tuple of str, optional
+        ``TVM_TENSORRT_TACTIC_SOURCES``: the libraries that TensorRT may take kernels from, by TensorRT's names with
+        commas between them. Without ``CUBLAS``, ``CUBLAS_LT`` and ``CUDNN`` it does not load those.
     strict : bool
         ``TVM_TENSORRT_STRICT``: raise where the runtime would fall back to something else.
     log_level : str, optional
@@ -43,6 +47,7 @@ class Settings:
     use_tf32: bool = True
     max_workspace_size: Optional[int] = None
     builder_level: Optional[int] = None
+    tactic_sources: Optional[Tuple[str, ...]] = None
     strict: bool = False
     log_level: Optional[str] = None
 
@@ -62,6 +67,7 @@ class Settings:
             use_tf32=variables.switch("USE_TF32") is not False,
             max_workspace_size=variables.number("MAX_WORKSPACE_SIZE", "a number of bytes", 0) or None,
             builder_level=variables.number("BUILDER_LEVEL", "a level from 0 to 5", 0, 5),
+            tactic_sources=variables.names("TACTIC_SOURCES"),
             strict=bool(variables.switch("STRICT")),
             log_level=variables.choice("LOG_LEVEL", LOG_LEVELS),
         )
@@ -109,8 +115,17 @@ class _Variables:
             raise ValueError(f"{PREFIX}{name} is {value!r}; accepted is {what}")
         return int(value)
 
+    def names(self, name: str) -> Optional[Tuple[str, ...]]:
+        value = self._get(name)
+        return None if value is None else tuple(part.strip() for part in value.split(","))
+
     def warn_of_others(self) -> None:
         """A misspelt variable would otherwise be silent."""
         for name in sorted(set(self._values) - self._known):
             known = ", ".join(sorted(self._known))
-            logger.warning("%s is set, but this relay_trt has no such variable; it has %s", name, known)
+            _warn_of_unknown(name, known)
+
+
+@functools.lru_cache(maxsize=None)  # once in a process: the variables are read for every engine
+def _warn_of_unknown(name: str, known: str) -> None:
+    logger.warning("%s is set, but this relay_trt has no such variable; it has %s", name, known)

@@ -215,3 +215,9 @@ def test_tvm_needs_llvm(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_report_is_logged(log: pytest.LogCaptureFixture) -> None:
     partition_for_tensorrt(module(relay.exp(IMAGE)))
     assert "1 of 1 operators offloaded, in 1 subgraph(s)" in log.text
+
+
+def test_a_modules_attributes_stay() -> None:
+    mod = module(relay.nn.relu(relay.var("x", shape=(1, 3)))).with_attr("mine", "value")
+    partitioned, _ = partition_for_tensorrt(mod)
+    assert str(partitioned.attrs["mine"]) == "value"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import weakref
 from typing import Any, List
 
 import numpy as np
@@ -13,7 +12,6 @@ import tvm
 
 from relay_trt.graph import GraphError
 from relay_trt.runtime import module
-from relay_trt.runtime.subgraph import Subgraph
 
 from ..support import random
 from .support import Network
@@ -33,15 +31,8 @@ def graph_json() -> str:
     return net.graph(net.kernel("nn.dense", x, weight, shape=(2, 4))).to_json()
 
 
-# The structures that loaded libraries share with the runtime. Libraries never free theirs either.
-HANDLES: List[Any] = []
-
-
 def create(json: str, *constants: np.ndarray) -> Any:
-    handle = module._Handle()
-    HANDLES.append(handle)
-    arrays = [tvm.nd.array(value) for value in constants]
-    return module.create_subgraph(json, arrays, ctypes.c_void_p(ctypes.addressof(handle)))
+    return module.create_subgraph(json, [tvm.nd.array(value) for value in constants])
 
 
 def addresses(*arrays: tvm.nd.NDArray) -> ctypes.c_void_p:
@@ -67,32 +58,8 @@ def test_the_weights_are_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
         module, "Subgraph", lambda graph, constants: addresses.extend(v.ctypes.data for v in constants.values())
     )
     array = tvm.nd.array(WEIGHT)
-    HANDLES.append(module._Handle())
-    module.create_subgraph(graph_json(), [array], ctypes.c_void_p(ctypes.addressof(HANDLES[-1])))
+    module.create_subgraph(graph_json(), [array])
     assert addresses == [array.handle.contents.data]
-
-
-def test_the_subgraph_of_a_closed_library_is_freed(monkeypatch: pytest.MonkeyPatch) -> None:
-    subgraphs: List[Any] = []
-
-    def watched(*args: Any) -> Subgraph:
-        subgraph = Subgraph(*args)
-        subgraphs.append(weakref.ref(subgraph))
-        return subgraph
-
-    monkeypatch.setattr(module, "Subgraph", watched)
-    run = create(graph_json(), WEIGHT)
-    run(addresses(tvm.nd.array(random((2, 3))), tvm.nd.empty((2, 4))))
-    run.is_global = True  # the library's reference, not Python's
-    HANDLES[-1].function = run.handle.value
-    del run
-    module.free_closed_subgraphs()
-    gc.collect()
-    assert subgraphs[0]() is not None
-    HANDLES[-1].closed = 1
-    module.free_closed_subgraphs()
-    gc.collect()
-    assert subgraphs[0]() is None
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ def test_defaults() -> None:
         ("MAX_WORKSPACE_SIZE", "0", "max_workspace_size", None),
         ("BUILDER_LEVEL", "0", "builder_level", 0),
         ("BUILDER_LEVEL", "5", "builder_level", 5),
+        ("TACTIC_SOURCES", "JIT_CONVOLUTIONS, CUDNN", "tactic_sources", ("JIT_CONVOLUTIONS", "CUDNN")),
         ("STRICT", "1", "strict", True),
         ("LOG_LEVEL", "DEBUG", "log_level", "DEBUG"),
     ],

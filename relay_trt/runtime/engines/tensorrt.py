@@ -144,6 +144,8 @@ def _config(net: TensorRTBuilder, request: BuildRequest) -> Any:
         config.clear_flag(trt.BuilderFlag.TF32)
     if settings.builder_level is not None and hasattr(config, "builder_optimization_level"):  # TensorRT 8.6
         config.builder_optimization_level = settings.builder_level
+    if settings.tactic_sources is not None:
+        config.set_tactic_sources(_tactic_sources(settings.tactic_sources))
     dynamic = [(node, shape) for node, shape in zip(graph.inputs(), request.shapes) if -1 in node.outputs[0].shape]
     if dynamic:
         profile = net.builder.create_optimization_profile()
@@ -152,6 +154,15 @@ def _config(net: TensorRTBuilder, request: BuildRequest) -> Any:
             profile.set_shape(node.name, smallest, shape, shape)
         config.add_optimization_profile(profile)
     return config
+
+
+def _tactic_sources(names: Sequence[str]) -> int:
+    known = load_tensorrt().TacticSource.__members__
+    unknown = sorted(set(names) - set(known))
+    if unknown:
+        accepted = ", ".join(sorted(known))
+        raise ValueError(f"TVM_TENSORRT_TACTIC_SOURCES has {', '.join(unknown)}; this TensorRT has {accepted}")
+    return sum(1 << int(known[name]) for name in set(names))
 
 
 def _allow_fp16(config: Any, request: BuildRequest) -> None:

@@ -51,7 +51,7 @@ EVERY_RELEASE = """
     ElementWiseOperation.DIV ElementWiseOperation.MAX ElementWiseOperation.MIN ElementWiseOperation.POW
     ElementWiseOperation.PROD ElementWiseOperation.SUB ElementWiseOperation.SUM
     IBuilderConfig.add_optimization_profile IBuilderConfig.clear_flag IBuilderConfig.set_flag
-    IBuilderConfig.set_memory_pool_limit
+    IBuilderConfig.set_memory_pool_limit IBuilderConfig.set_tactic_sources
     ICudaEngine.create_execution_context ICudaEngine.get_tensor_profile_shape
     IExecutionContext.execute_async_v3 IExecutionContext.set_input_shape IExecutionContext.set_tensor_address
     IHostMemory.nbytes

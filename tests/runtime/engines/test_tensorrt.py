@@ -294,3 +294,11 @@ def test_the_interpreter_exits_cleanly() -> None:
     assert done.returncode == 0, done.stderr
     for word in ("Traceback", "Exception ignored", "terminate", "CUDA error", "Segmentation"):
         assert word not in done.stderr
+
+
+def test_tactic_sources(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TVM_TENSORRT_TACTIC_SOURCES", "EDGE_MASK_CONVOLUTIONS, JIT_CONVOLUTIONS")
+    call(relu(2, 3), random((2, 3)))
+    monkeypatch.setenv("TVM_TENSORRT_TACTIC_SOURCES", "CUDNN,CUFFT")
+    with pytest.raises(ValueError, match="TACTIC_SOURCES has CUFFT; this TensorRT has .*EDGE_MASK_CONVOLUTIONS"):
+        call(relu(2, 3), random((2, 3)))
