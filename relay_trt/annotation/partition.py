@@ -97,7 +97,7 @@ def partition_for_tensorrt(
         mod[name] = function.with_attr(OPTIONS_ATTR, json.dumps(options.to_dict()))
     mod["main"] = mod["main"].with_attr(REPORT_ATTR, report.to_json())
     for name in attrs.keys() if attrs else ():
-        mod = mod.with_attr(name, attrs[name])
+        mod = mod.with_attr(name, tvm.runtime.convert(attrs[name]))
     logger.info("%s", report)
     return mod, options.to_dict()
 

@@ -218,6 +218,6 @@ def test_the_report_is_logged(log: pytest.LogCaptureFixture) -> None:
 
 
 def test_a_modules_attributes_stay() -> None:
-    mod = module(relay.nn.relu(relay.var("x", shape=(1, 3)))).with_attr("mine", "value")
+    mod = module(relay.nn.relu(relay.var("x", shape=(1, 3)))).with_attr("mine", tvm.runtime.String("value"))
     partitioned, _ = partition_for_tensorrt(mod)
     assert str(partitioned.attrs["mine"]) == "value"

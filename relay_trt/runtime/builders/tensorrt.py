@@ -98,6 +98,8 @@ class TensorRTBuilder(NetworkBuilder):
         return self._result(layer, x.dtype)
 
     def unary(self, x: Tensor, kind: str) -> Tensor:
+        if x.rank == 0:  # before TensorRT 8.6, the Unary layer wants a dimension
+            return self.reshape(self.unary(self._with_rank(x, 1), kind), x.shape)
         operation = getattr(self._trt.UnaryOperation, _UNARY[kind])
         return self._result(self.network.add_unary(self._itensor(x), operation), x.dtype)
 
