@@ -32,6 +32,8 @@ def decide(call: relay.Call) -> Optional[str]:
         return refusal(_op_call(call, _options.get()))
     except ValueError as error:  # an operand that is no tensor, an attribute that JSON cannot hold
         return str(error)
+    except KeyError as error:  # an attribute that TVM added later
+        return f"this TVM's operator has no attribute {error}"
 
 
 def describe(call: relay.Call) -> str:

@@ -89,3 +89,8 @@ def test_options_count_within_their_block_and_thread() -> None:
 
 def test_describe() -> None:
     assert describe(typed(relay.concatenate([X, relay.exp(X)], 1))) == "float32[2, 3], float32[2, 3]"
+
+
+def test_an_attribute_that_this_tvm_lacks_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(match, "attributes", lambda call: {})
+    assert decide(typed(relay.nn.softmax(X))) == "this TVM's operator has no attribute 'axis'"
