@@ -33,6 +33,11 @@ class TensorSpec:
     def __str__(self) -> str:
         return f"{self.dtype}[{', '.join('?' if d < 0 else str(d) for d in self.shape)}]"
 
+    @property
+    def rank(self) -> int:
+        """The number of dimensions."""
+        return len(self.shape)
+
     def admits(self, shape: Tuple[int, ...]) -> bool:
         """Whether a tensor of ``shape`` (all dimensions known) fits this one."""
         return len(shape) == len(self.shape) and all(s in (-1, d) for s, d in zip(self.shape, shape))

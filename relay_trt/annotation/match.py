@@ -8,9 +8,9 @@ from typing import Iterator, List, Optional
 
 from tvm import relay
 
+from ..operators import OpCall, refusal
 from ..options import CompileOptions
 from ..relay_ir import attributes, tensor_specs
-from .rules import OpCall, refusal
 
 # What the module that is being partitioned is partitioned for; each thread sees its own.
 _options: contextvars.ContextVar[CompileOptions] = contextvars.ContextVar("options", default=CompileOptions())

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, NamedTuple, Tuple
+from typing import Any
 
 import numpy as np
 import tvm
 from tvm import relay
+
+from .support import Network
 
 # As the zoo names them; the image size that each is made for.
 NETWORKS = {
@@ -21,14 +23,6 @@ NETWORKS = {
     "alexnet": 224,
     "vgg11_bn": 224,
 }
-
-
-class Network(NamedTuple):
-    """A Relay module, its weights, and the shape of its input ``data``."""
-
-    mod: tvm.IRModule
-    params: Dict[str, tvm.nd.NDArray]
-    shape: Tuple[int, ...]
 
 
 def network(name: str, image_size: int = 0, batch: int = 1) -> Network:

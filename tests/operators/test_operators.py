@@ -7,15 +7,16 @@ from pathlib import Path
 import pytest
 
 import relay_trt
-from relay_trt.annotation.rules import RULES
+from relay_trt.operators import OPERATORS
 
 from ..support import assert_close, compile_library, operators, run_library
-from .cases import CASES, REFUSED, Case, Refused
+from .case import Case, Refused
+from .cases import CASES, REFUSED
 
 
 def test_every_operator_has_cases() -> None:
-    assert {case.op for case in CASES if case.dtype == "float32"} == set(RULES)
-    assert {case.op for case in CASES if case.dtype == "float16"} == set(RULES)
+    assert {case.op for case in CASES if case.dtype == "float32"} == set(OPERATORS)
+    assert {case.op for case in CASES if case.dtype == "float16"} == set(OPERATORS)
     assert len({str(case) for case in CASES}) == len(CASES)
 
 

@@ -7,8 +7,9 @@ methods are in the field's terms, and mean exactly what is written here on every
 from __future__ import annotations
 
 import abc
+import contextlib
 import dataclasses
-from typing import Any, Optional, Sequence, Tuple
+from typing import Any, Iterator, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -50,7 +51,7 @@ class NetworkBuilder(abc.ABC):
     """Collects the layers of one network.
 
     Axes count from the front and are never negative. Spatial arguments (``strides``, ``dilation``, ...) have
-    one number for each dimension behind batch and channel.
+    one number for each dimension behind batch and channel. Only dimension 0 of a tensor may be dynamic.
     """
 
     #: The engine's name in messages.
@@ -59,10 +60,26 @@ class NetworkBuilder(abc.ABC):
     #: The operator that is being converted, for the names of layers and for messages.
     scope: str = ""
 
+    #: Whether layers that are added now compute in float32 even where the engine may use float16.
+    computes_in_float32: bool = False
+
+    @contextlib.contextmanager
+    def full_precision(self) -> Iterator[None]:
+        """What is added within computes in float32, even where the engine may use float16 for float32 tensors."""
+        before, self.computes_in_float32 = self.computes_in_float32, True
+        try:
+            yield
+        finally:
+            self.computes_in_float32 = before
+
     def constant(self, value: np.ndarray) -> Tensor:
         """A constant. The array is not copied and must not change until the engine is built."""
         value = np.asarray(value)
         return Tensor(value.shape, value.dtype.name, value)
+
+    def scalar(self, value: Any, like: Tensor) -> Tensor:
+        """A constant of rank 0, of the dtype of ``like``; it broadcasts to any shape."""
+        return self.constant(np.array(value, like.dtype))
 
     def values(self, constant: Tensor) -> np.ndarray:
         """The values of a constant.
@@ -84,6 +101,8 @@ class NetworkBuilder(abc.ABC):
     def output(self, tensor: Tensor, name: str) -> None:
         """Make ``tensor`` the network's next output. The same tensor, an input or a constant may be one."""
 
+    # -- arithmetic, element by element ----------------------------------------------------------------------------
+
     @abc.abstractmethod
     def activation(self, x: Tensor, kind: str, alpha: float = 0.0, beta: float = 0.0) -> Tensor:
         """An activation, element by element.
@@ -93,21 +112,51 @@ class NetworkBuilder(abc.ABC):
         """
 
     @abc.abstractmethod
+    def prelu(self, x: Tensor, slope: Tensor) -> Tensor:
+        """x where x >= 0, else slope * x; the slope broadcasts to x as in numpy."""
+
+    @abc.abstractmethod
     def unary(self, x: Tensor, kind: str) -> Tensor:
-        """``"exp"``, ``"log"``, ``"sqrt"``, ``"abs"``, ``"neg"``, ``"sin"``, ``"cos"``, ``"atan"``, ``"ceil"``,
-        ``"floor"`` or ``"erf"``, element by element.
+        """One operand, element by element.
+
+        ``"exp"``, ``"log"``, ``"sqrt"``, ``"recip"``, ``"abs"``, ``"neg"``, ``"sign"``, ``"ceil"``, ``"floor"``,
+        ``"round"`` (half to even), ``"erf"``, ``"sin"``, ``"cos"``, ``"tan"``, ``"asin"``, ``"acos"``, ``"atan"``,
+        ``"sinh"``, ``"cosh"``, ``"asinh"``, ``"acosh"``, ``"atanh"``; of a bool, ``"not"``.
         """
 
     @abc.abstractmethod
     def elementwise(self, a: Tensor, b: Tensor, kind: str) -> Tensor:
-        """``"sum"``, ``"sub"``, ``"prod"``, ``"div"``, ``"pow"``, ``"max"`` or ``"min"``.
+        """Two operands of one dtype, which broadcast as in numpy.
 
-        Operands broadcast as in numpy.
+        ``"sum"``, ``"sub"``, ``"prod"``, ``"div"`` (of integers: rounded towards 0), ``"pow"``, ``"max"``, ``"min"``;
+        of two bool, ``"and"``, ``"or"``, ``"xor"``. ``"equal"``, ``"greater"`` and ``"less"`` give a bool.
         """
 
     @abc.abstractmethod
+    def select(self, condition: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        """a where the bool ``condition`` holds, else b; all three broadcast as in numpy."""
+
+    def cast(self, x: Tensor, dtype: str) -> Tensor:
+        """x as float32, float16, int32, int64 or bool; floats are cut off towards 0, and what is not 0 is true."""
+        if x.dtype == dtype:
+            return x
+        if x.value is not None:
+            return self.constant(x.value.astype(dtype))
+        return self._cast(x, dtype)
+
+    @abc.abstractmethod
+    def _cast(self, x: Tensor, dtype: str) -> Tensor:
+        """What `cast` does where there is something to do."""
+
     def scale(self, x: Tensor, scale: Optional[np.ndarray], shift: Optional[np.ndarray], axis: int) -> Tensor:
         """x * scale + shift, one scale and one shift for each index of ``axis``; None leaves that part out."""
+        for value, kind in ((scale, "prod"), (shift, "sum")):
+            if value is not None:
+                along_axis = value.astype(x.dtype, copy=False).reshape((-1,) + (1,) * (x.rank - axis - 1))
+                x = self.elementwise(x, self.constant(along_axis), kind)
+        return x
+
+    # -- windows ----------------------------------------------------------------------------------------------------
 
     @abc.abstractmethod
     def convolution(
@@ -120,7 +169,27 @@ class NetworkBuilder(abc.ABC):
         dilation: Sequence[int],
         groups: int,
     ) -> Tensor:
-        """Cross-correlation of x (N, C, spatial...) with a constant kernel (O, C / groups, spatial...)."""
+        """Cross-correlation of x (N, C, spatial...) with a kernel (O, C / groups, spatial...).
+
+        One to three spatial dimensions.
+        """
+
+    @abc.abstractmethod
+    def deconvolution(
+        self,
+        x: Tensor,
+        kernel: Tensor,
+        strides: Sequence[int],
+        pre_padding: Sequence[int],
+        post_padding: Sequence[int],
+        dilation: Sequence[int],
+        groups: int,
+    ) -> Tensor:
+        """The transpose of a convolution: x (N, C, spatial...) with a constant kernel (C, O / groups, spatial...).
+
+        One to three spatial dimensions. Padding is what is cut off the result, of which each dimension has
+        ``(size - 1) * stride + (kernel - 1) * dilation + 1 - pre - post`` elements.
+        """
 
     @abc.abstractmethod
     def pooling(
@@ -134,21 +203,58 @@ class NetworkBuilder(abc.ABC):
         ceil_mode: bool = False,
         count_include_pad: bool = False,
     ) -> Tensor:
-        """``"max"`` or ``"average"`` over windows of x (N, C, spatial...).
+        """``"max"`` or ``"average"`` over windows of x (N, C, spatial...), one to three spatial dimensions.
 
         ``ceil_mode`` rounds the number of windows up. ``count_include_pad`` lets an average count padding as zeros.
         """
 
     @abc.abstractmethod
-    def matrix_multiply(self, a: Tensor, b: Tensor, transpose_b: bool = False) -> Tensor:
+    def resize(
+        self, x: Tensor, size: Sequence[int], mode: str, coordinates: str, rounding: str = "", cubic: float = -0.75
+    ) -> Tensor:
+        """x (N, C, spatial...) with its spatial dimensions made ``size``.
+
+        ``mode`` is ``"nearest"``, ``"linear"`` or, with two spatial dimensions, ``"cubic"`` with the coefficient
+        ``cubic``. ``coordinates``, by ONNX's names, says which place of x each element of the result comes from:
+        ``"asymmetric"``, ``"half_pixel"`` or ``"align_corners"``. For ``"nearest"``, ``rounding`` makes that place a
+        whole number: ``"floor"``, ``"ceil"``, ``"round_prefer_floor"`` or ``"round_prefer_ceil"``.
+        """
+
+    @abc.abstractmethod
+    def lrn(self, x: Tensor, size: int, alpha: float, beta: float, bias: float) -> Tensor:
+        """x / (bias + alpha / size * sum of squares of ``size`` neighbouring channels) ** beta; x is (N, C, H, W)."""
+
+    # -- sums of products ---------------------------------------------------------------------------------------------
+
+    @abc.abstractmethod
+    def matrix_multiply(self, a: Tensor, b: Tensor, transpose_a: bool = False, transpose_b: bool = False) -> Tensor:
         """The product of the last two dimensions of a (..., M, K) and b (..., K, N).
 
-        Leading dimensions broadcast. With ``transpose_b``, b is (..., N, K).
+        Leading dimensions broadcast. With ``transpose_a``, a is (..., K, M); with ``transpose_b``, b is (..., N, K).
         """
+
+    @abc.abstractmethod
+    def einsum(self, tensors: Sequence[Tensor], equation: str) -> Tensor:
+        """Sums of products by letters, as numpy's, with ``->``, without spaces and without an ellipsis."""
+
+    # -- along axes ---------------------------------------------------------------------------------------------------
 
     @abc.abstractmethod
     def softmax(self, x: Tensor, axis: int) -> Tensor:
         """exp(x - max) / sum(exp(x - max)) along ``axis``."""
+
+    @abc.abstractmethod
+    def reduce(self, x: Tensor, kind: str, axes: Sequence[int], keep_dims: bool = False) -> Tensor:
+        """``"sum"``, ``"prod"``, ``"max"``, ``"min"`` or ``"mean"`` over at least one axis."""
+
+    @abc.abstractmethod
+    def top_k(self, x: Tensor, k: int, axis: int, largest: bool = True) -> Tuple[Tensor, Tensor]:
+        """The k largest or smallest elements along ``axis``, in order, and their indices as int32.
+
+        Which of equal elements come first is not said.
+        """
+
+    # -- moving data --------------------------------------------------------------------------------------------------
 
     @abc.abstractmethod
     def concatenation(self, tensors: Sequence[Tensor], axis: int) -> Tensor:
@@ -161,3 +267,62 @@ class NetworkBuilder(abc.ABC):
     @abc.abstractmethod
     def transpose(self, x: Tensor, permutation: Sequence[int]) -> Tensor:
         """Dimension i of the result is dimension ``permutation[i]`` of x."""
+
+    @abc.abstractmethod
+    def slice(self, x: Tensor, start: Sequence[int], size: Sequence[int], stride: Sequence[int]) -> Tensor:
+        """``size`` elements of each dimension, from ``start`` on, each ``stride`` behind the last.
+
+        A stride may be negative. Every element must exist. A size of -1 takes the whole of a dynamic dimension.
+        """
+
+    @abc.abstractmethod
+    def pad(self, x: Tensor, before: Sequence[int], after: Sequence[int], value: float) -> Tensor:
+        """x with ``value`` before and after each dimension. A dynamic dimension gets none."""
+
+    @abc.abstractmethod
+    def broadcast(self, x: Tensor, shape: Sequence[int]) -> Tensor:
+        """x repeated along its dimensions of 1; ``shape`` has x's rank, and -1 leaves a dynamic dimension alone."""
+
+    @abc.abstractmethod
+    def gather(self, x: Tensor, indices: Tensor, axis: int) -> Tensor:
+        """The slices of x along ``axis`` at ``indices``, of any rank, which take the place of that dimension.
+
+        As ONNX's Gather. Here and below, indices are int32 or int64 and must be at least 0 and inside.
+        """
+
+    @abc.abstractmethod
+    def gather_elements(self, x: Tensor, indices: Tensor, axis: int) -> Tensor:
+        """Element by element, x at the same place but for ``axis``, where ``indices`` says which.
+
+        As ONNX's GatherElements.
+        """
+
+    @abc.abstractmethod
+    def gather_nd(self, x: Tensor, indices: Tensor, batch_dims: int = 0) -> Tensor:
+        """The slices of x at the tuples in the last dimension of ``indices``, as ONNX's GatherND."""
+
+    @abc.abstractmethod
+    def scatter_elements(self, x: Tensor, indices: Tensor, updates: Tensor, axis: int) -> Tensor:
+        """x with ``updates`` written where ``indices`` says along ``axis``, as ONNX's ScatterElements.
+
+        No place may be written twice.
+        """
+
+    @abc.abstractmethod
+    def scatter_nd(self, x: Tensor, indices: Tensor, updates: Tensor) -> Tensor:
+        """x with ``updates`` written at the tuples in the last dimension of ``indices``, as ONNX's ScatterND.
+
+        No place may be written twice.
+        """
+
+    # -- what no other method does ------------------------------------------------------------------------------------
+
+    def tensorrt(self) -> Any:
+        """The `TensorRTBuilder` itself, for plugins and for layers that have no method here.
+
+        Raises
+        ------
+        ConversionError
+            Where the engine is another one.
+        """
+        raise ConversionError(f"{self.scope}: its converter needs TensorRT's own network; {self.engine} has none")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 import onnx
@@ -20,20 +20,47 @@ EXTERNAL_BYTES = 1024
 
 _ACTIVATION = {"relu": "Relu", "sigmoid": "Sigmoid", "tanh": "Tanh", "leaky_relu": "LeakyRelu"}
 _UNARY = {
-    "exp": "Exp",
-    "log": "Log",
-    "sqrt": "Sqrt",
     "abs": "Abs",
-    "neg": "Neg",
-    "sin": "Sin",
-    "cos": "Cos",
+    "acos": "Acos",
+    "acosh": "Acosh",
+    "asin": "Asin",
+    "asinh": "Asinh",
     "atan": "Atan",
+    "atanh": "Atanh",
     "ceil": "Ceil",
-    "floor": "Floor",
+    "cos": "Cos",
+    "cosh": "Cosh",
     "erf": "Erf",
+    "exp": "Exp",
+    "floor": "Floor",
+    "log": "Log",
+    "neg": "Neg",
+    "not": "Not",
+    "recip": "Reciprocal",
+    "round": "Round",
+    "sign": "Sign",
+    "sin": "Sin",
+    "sinh": "Sinh",
+    "sqrt": "Sqrt",
+    "tan": "Tan",
 }
-_ELEMENTWISE = {"sum": "Add", "sub": "Sub", "prod": "Mul", "div": "Div", "pow": "Pow", "max": "Max", "min": "Min"}
+_ELEMENTWISE = {
+    "and": "And",
+    "div": "Div",
+    "equal": "Equal",
+    "greater": "Greater",
+    "less": "Less",
+    "max": "Max",
+    "min": "Min",
+    "or": "Or",
+    "pow": "Pow",
+    "prod": "Mul",
+    "sub": "Sub",
+    "sum": "Add",
+    "xor": "Xor",
+}
 _POOLING = {"max": "MaxPool", "average": "AveragePool"}
+_REDUCE = {"sum": "ReduceSum", "prod": "ReduceProd", "max": "ReduceMax", "min": "ReduceMin", "mean": "ReduceMean"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,12 +113,14 @@ class OnnxBuilder(NetworkBuilder):
     def elementwise(self, a: Tensor, b: Tensor, kind: str) -> Tensor:
         return self._add(_ELEMENTWISE[kind], [a, b])
 
-    def scale(self, x: Tensor, scale: Optional[np.ndarray], shift: Optional[np.ndarray], axis: int) -> Tensor:
-        for value, kind in ((scale, "prod"), (shift, "sum")):
-            if value is not None:
-                along_axis = value.astype(x.dtype, copy=False).reshape((-1,) + (1,) * (x.rank - axis - 1))
-                x = self.elementwise(x, self.constant(along_axis), kind)
-        return x
+    def prelu(self, x: Tensor, slope: Tensor) -> Tensor:
+        return self._add("PRelu", [x, slope])
+
+    def select(self, condition: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        return self._add("Where", [condition, a, b])
+
+    def _cast(self, x: Tensor, dtype: str) -> Tensor:
+        return self._add("Cast", [x], to=_element_type(dtype))
 
     def convolution(
         self,
@@ -105,6 +134,19 @@ class OnnxBuilder(NetworkBuilder):
     ) -> Tensor:
         pads = [*pre_padding, *post_padding]
         return self._add("Conv", [x, kernel], strides=strides, pads=pads, dilations=dilation, group=groups)
+
+    def deconvolution(
+        self,
+        x: Tensor,
+        kernel: Tensor,
+        strides: Sequence[int],
+        pre_padding: Sequence[int],
+        post_padding: Sequence[int],
+        dilation: Sequence[int],
+        groups: int,
+    ) -> Tensor:
+        pads = [*pre_padding, *post_padding]
+        return self._add("ConvTranspose", [x, kernel], strides=strides, pads=pads, dilations=dilation, group=groups)
 
     def pooling(
         self,
@@ -123,45 +165,124 @@ class OnnxBuilder(NetworkBuilder):
             attrs["count_include_pad"] = int(count_include_pad)
         return self._add(_POOLING[kind], [x], **attrs)
 
-    def matrix_multiply(self, a: Tensor, b: Tensor, transpose_b: bool = False) -> Tensor:
-        if transpose_b and a.rank == b.rank == 2:
-            return self._add("Gemm", [a, b], transB=1)  # no transposed copy of a weight
-        if transpose_b:
-            b = self.transpose(b, [*range(b.rank - 2), b.rank - 1, b.rank - 2])
+    def resize(
+        self, x: Tensor, size: Sequence[int], mode: str, coordinates: str, rounding: str = "", cubic: float = -0.75
+    ) -> Tensor:
+        shape = (*x.shape[:2], *size)
+        attrs: Dict[str, Any] = {"mode": mode, "coordinate_transformation_mode": coordinates}
+        if mode == "nearest":
+            attrs["nearest_mode"] = rounding
+        if mode == "cubic":
+            attrs["cubic_coeff_a"] = cubic
+        return self._add("Resize", [x, None, None, self._dimensions(x, shape)], shape=shape, **attrs)
+
+    def lrn(self, x: Tensor, size: int, alpha: float, beta: float, bias: float) -> Tensor:
+        return self._add("LRN", [x], size=size, alpha=alpha, beta=beta, bias=bias)
+
+    def matrix_multiply(self, a: Tensor, b: Tensor, transpose_a: bool = False, transpose_b: bool = False) -> Tensor:
+        if a.rank == b.rank == 2:
+            return self._add("Gemm", [a, b], transA=int(transpose_a), transB=int(transpose_b))
+        a = self._transposed(a) if transpose_a else a
+        b = self._transposed(b) if transpose_b else b
         return self._add("MatMul", [a, b])
+
+    def einsum(self, tensors: Sequence[Tensor], equation: str) -> Tensor:
+        return self._add("Einsum", tensors, equation=equation)
 
     def softmax(self, x: Tensor, axis: int) -> Tensor:
         return self._add("Softmax", [x], axis=axis)
+
+    def reduce(self, x: Tensor, kind: str, axes: Sequence[int], keep_dims: bool = False) -> Tensor:
+        if kind == "sum":  # the first whose axes have become an operand
+            return self._add("ReduceSum", [x, self._int64(axes)], keepdims=int(keep_dims))
+        return self._add(_REDUCE[kind], [x], axes=axes, keepdims=int(keep_dims))
+
+    def top_k(self, x: Tensor, k: int, axis: int, largest: bool = True) -> Tuple[Tensor, Tensor]:
+        values, indices = self._add_all("TopK", [x, self._int64([k])], 2, axis=axis, largest=int(largest))
+        return values, self.cast(indices, "int32")
 
     def concatenation(self, tensors: Sequence[Tensor], axis: int) -> Tensor:
         return self._add("Concat", tensors, axis=axis)
 
     def reshape(self, x: Tensor, shape: Sequence[int]) -> Tensor:
-        return self._add("Reshape", [x, self.constant(np.array(shape, np.int64))])
+        return self._add("Reshape", [x, self._int64(shape)])
 
     def transpose(self, x: Tensor, permutation: Sequence[int]) -> Tensor:
         return self._add("Transpose", [x], perm=permutation)
 
-    def _add(self, op: str, inputs: Sequence[Tensor], **attrs: Any) -> Tensor:
-        """Append a node and infer its output."""
-        names = [self._name(tensor) for tensor in inputs]
+    def slice(self, x: Tensor, start: Sequence[int], size: Sequence[int], stride: Sequence[int]) -> Tensor:
+        axes = [axis for axis, count in enumerate(size) if count >= 0]
+        ends = [start[axis] + size[axis] * stride[axis] for axis in axes]
+        # An end below 0 would count from the back; what lies before the first element has no other name.
+        ends = [end if end >= 0 else np.iinfo(np.int64).min for end in ends]
+        operands = [[start[axis] for axis in axes], ends, axes, [stride[axis] for axis in axes]]
+        return self._add("Slice", [x, *map(self._int64, operands)])
+
+    def pad(self, x: Tensor, before: Sequence[int], after: Sequence[int], value: float) -> Tensor:
+        return self._add("Pad", [x, self._int64([*before, *after]), self.scalar(value, x)], mode="constant")
+
+    def broadcast(self, x: Tensor, shape: Sequence[int]) -> Tensor:
+        return self._add("Expand", [x, self._int64([max(dimension, 1) for dimension in shape])])
+
+    def gather(self, x: Tensor, indices: Tensor, axis: int) -> Tensor:
+        return self._add("Gather", [x, indices], axis=axis)
+
+    def gather_elements(self, x: Tensor, indices: Tensor, axis: int) -> Tensor:
+        return self._add("GatherElements", [x, indices], axis=axis)
+
+    def gather_nd(self, x: Tensor, indices: Tensor, batch_dims: int = 0) -> Tensor:
+        return self._add("GatherND", [x, self.cast(indices, "int64")], batch_dims=batch_dims)
+
+    def scatter_elements(self, x: Tensor, indices: Tensor, updates: Tensor, axis: int) -> Tensor:
+        return self._add("ScatterElements", [x, indices, updates], axis=axis)
+
+    def scatter_nd(self, x: Tensor, indices: Tensor, updates: Tensor) -> Tensor:
+        return self._add("ScatterND", [x, self.cast(indices, "int64"), updates])
+
+    def _transposed(self, x: Tensor) -> Tensor:
+        return self.transpose(x, [*range(x.rank - 2), x.rank - 1, x.rank - 2])
+
+    def _int64(self, values: Sequence[int]) -> Tensor:
+        return self.constant(np.array(values, np.int64))
+
+    def _dimensions(self, x: Tensor, shape: Shape) -> Tensor:
+        """``shape`` as an operand, in which a dynamic first dimension is x's."""
+        if -1 not in shape:
+            return self._int64(shape)
+        batch = self._add("Slice", [self._add("Shape", [x]), self._int64([0]), self._int64([1])])
+        return self._add("Concat", [batch, self._int64(shape[1:])], axis=0)
+
+    def _add(self, op: str, inputs: Sequence[Optional[Tensor]], shape: Optional[Shape] = None, **attrs: Any) -> Tensor:
+        return self._add_all(op, inputs, 1, shape, **attrs)[0]
+
+    def _add_all(
+        self, op: str, inputs: Sequence[Optional[Tensor]], outputs: int, shape: Optional[Shape] = None, **attrs: Any
+    ) -> List[Tensor]:
+        """Append a node and infer its outputs, whose ``shape`` is given where onnx cannot; None is no operand."""
+        given = {self._name(tensor): tensor for tensor in inputs if tensor is not None}
+        names = ["" if tensor is None else self._name(tensor) for tensor in inputs]
         label = f"{self.scope}/{op}_{len(self._nodes)}"
-        node = helper.make_node(op, names, [label], name=label, **attrs)
+        results = [label, *(f"{label}_{index}" for index in range(1, outputs))]
+        node = helper.make_node(op, names, results, name=label, **attrs)
         schema = onnx.defs.get_schema(op, OPSET, "")
-        types = {name: _type(tensor) for name, tensor in zip(names, inputs)}
+        types = {name: _type(tensor) for name, tensor in given.items()}
         # Only small integer constants (the shape of a Reshape) decide the shape of an output.
         values = {
             name: onnx.numpy_helper.from_array(tensor.value)
-            for name, tensor in zip(names, inputs)
+            for name, tensor in given.items()
             if tensor.value is not None and tensor.value.dtype == np.int64
         }
         try:
-            inferred = shape_inference.infer_node_outputs(schema, node, types, values)[label].tensor_type
+            inferred = shape_inference.infer_node_outputs(schema, node, types, values)
         except Exception as error:  # onnx raises its own, unrelated kinds
             raise ConversionError(f"{self.scope}: ONNX refuses {op}: {error}") from error
         self._nodes.append(node)
-        shape = tuple(d.dim_value if d.HasField("dim_value") else -1 for d in inferred.shape.dim)
-        return Tensor(shape, _dtype(inferred.elem_type), handle=label)
+        tensors = []
+        for result in results:
+            tensor = inferred[result].tensor_type
+            dims = shape or tuple(d.dim_value if d.HasField("dim_value") else -1 for d in tensor.shape.dim)
+            tensors.append(Tensor(dims, _dtype(tensor.elem_type), handle=result))
+        return tensors
 
     def _name(self, tensor: Tensor) -> str:
         """The name of a tensor in the graph; a constant gets one when it is first used."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -15,20 +15,51 @@ logger = logging.getLogger("TensorRT")
 
 _ACTIVATION = {"relu": "RELU", "sigmoid": "SIGMOID", "tanh": "TANH", "leaky_relu": "LEAKY_RELU", "clip": "CLIP"}
 _UNARY = {
-    "exp": "EXP",
-    "log": "LOG",
-    "sqrt": "SQRT",
     "abs": "ABS",
-    "neg": "NEG",
-    "sin": "SIN",
-    "cos": "COS",
+    "acos": "ACOS",
+    "acosh": "ACOSH",
+    "asin": "ASIN",
+    "asinh": "ASINH",
     "atan": "ATAN",
+    "atanh": "ATANH",
     "ceil": "CEIL",
-    "floor": "FLOOR",
+    "cos": "COS",
+    "cosh": "COSH",
     "erf": "ERF",
+    "exp": "EXP",
+    "floor": "FLOOR",
+    "log": "LOG",
+    "neg": "NEG",
+    "not": "NOT",
+    "recip": "RECIP",
+    "round": "ROUND",
+    "sign": "SIGN",
+    "sin": "SIN",
+    "sinh": "SINH",
+    "sqrt": "SQRT",
+    "tan": "TAN",
 }
-_ELEMENTWISE = {"sum": "SUM", "sub": "SUB", "prod": "PROD", "div": "DIV", "pow": "POW", "max": "MAX", "min": "MIN"}
+_ELEMENTWISE = {
+    "and": "AND",
+    "div": "DIV",
+    "equal": "EQUAL",
+    "greater": "GREATER",
+    "less": "LESS",
+    "max": "MAX",
+    "min": "MIN",
+    "or": "OR",
+    "pow": "POW",
+    "prod": "PROD",
+    "sub": "SUB",
+    "sum": "SUM",
+    "xor": "XOR",
+}
+_COMPARISONS = ("equal", "greater", "less")
 _POOLING = {"max": "MAX", "average": "AVERAGE"}
+_REDUCE = {"sum": "SUM", "prod": "PROD", "max": "MAX", "min": "MIN", "mean": "AVG"}
+_RESIZE = {"nearest": "NEAREST", "linear": "LINEAR", "cubic": "CUBIC"}
+_COORDINATES = {"asymmetric": "ASYMMETRIC", "half_pixel": "HALF_PIXEL", "align_corners": "ALIGN_CORNERS"}
+_ROUNDING = {"floor": "FLOOR", "ceil": "CEIL", "round_prefer_floor": "HALF_DOWN", "round_prefer_ceil": "HALF_UP"}
 
 
 @functools.lru_cache(maxsize=None)
@@ -62,7 +93,9 @@ class TensorRTBuilder(NetworkBuilder):
     builder : tensorrt.Builder
         TensorRT's builder.
     network : tensorrt.INetworkDefinition
-        The network; what the methods here lack, a converter may add to it itself.
+        The network; what the methods here lack, a converter may add to it itself, with `itensor` and `outputs`.
+    has_float32_layers : bool
+        Whether some layers were told to compute in float32.
     """
 
     engine = "TensorRT"
@@ -73,10 +106,13 @@ class TensorRTBuilder(NetworkBuilder):
         # Explicit batch is a flag up to TensorRT 10 and the only way there is from 11 on, where it has no name.
         explicit = getattr(trt.NetworkDefinitionCreationFlag, "EXPLICIT_BATCH", None)
         self.network = self.builder.create_network(0 if explicit is None else 1 << int(explicit))
-        self._dtypes = {"float32": trt.float32, "float16": trt.float16}
+        self._dtypes = {"float32": trt.float32, "float16": trt.float16, "int32": trt.int32, "bool": trt.bool}
+        if hasattr(trt, "int64"):  # from TensorRT 10 on
+            self._dtypes["int64"] = trt.int64
         self._constants: Dict[Tensor, Any] = {}
         # TensorRT reads weights when it builds: the arrays must outlive that.
         self._weights: List[np.ndarray] = []
+        self.has_float32_layers = False
 
     def input(self, name: str, shape: Shape, dtype: str) -> Tensor:
         return Tensor(shape, dtype, handle=self.network.add_input(name, self._dtypes[dtype], shape))
@@ -84,7 +120,7 @@ class TensorRTBuilder(NetworkBuilder):
     def output(self, tensor: Tensor, name: str) -> None:
         # Always a layer of its own: a network's output must not be its input, a constant or another output.
         self.scope = name
-        layer = self._checked(self.network.add_identity(self._itensor(tensor)))
+        layer = self._checked(self.network.add_identity(self.itensor(tensor)))
         output = layer.get_output(0)
         output.name = name
         if output.dtype != self._dtypes[tensor.dtype]:
@@ -93,7 +129,7 @@ class TensorRTBuilder(NetworkBuilder):
 
     def activation(self, x: Tensor, kind: str, alpha: float = 0.0, beta: float = 0.0) -> Tensor:
         kind_ = getattr(self._trt.ActivationType, _ACTIVATION[kind])
-        layer = self._checked(self.network.add_activation(self._itensor(x), kind_))
+        layer = self._checked(self.network.add_activation(self.itensor(x), kind_))
         layer.alpha, layer.beta = alpha, beta
         return self._result(layer, x.dtype)
 
@@ -101,24 +137,34 @@ class TensorRTBuilder(NetworkBuilder):
         if x.rank == 0:  # before TensorRT 8.6, the Unary layer wants a dimension
             return self.reshape(self.unary(self._with_rank(x, 1), kind), x.shape)
         operation = getattr(self._trt.UnaryOperation, _UNARY[kind])
-        return self._result(self.network.add_unary(self._itensor(x), operation), x.dtype)
+        return self._result(self.network.add_unary(self.itensor(x), operation), x.dtype)
 
     def elementwise(self, a: Tensor, b: Tensor, kind: str) -> Tensor:
-        rank = max(a.rank, b.rank)
-        operands = [self._itensor(self._with_rank(tensor, rank)) for tensor in (a, b)]
         operation = getattr(self._trt.ElementWiseOperation, _ELEMENTWISE[kind])
-        return self._result(self.network.add_elementwise(*operands, operation), a.dtype)
+        layer = self.network.add_elementwise(*self._of_one_rank(a, b), operation)
+        return self._result(layer, "bool" if kind in _COMPARISONS else a.dtype)
+
+    def prelu(self, x: Tensor, slope: Tensor) -> Tensor:
+        layer = self.network.add_parametric_relu(self.itensor(x), self.itensor(self._with_rank(slope, x.rank)))
+        return self._result(layer, x.dtype)
+
+    def select(self, condition: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        return self._result(self.network.add_select(*self._of_one_rank(condition, a, b)), a.dtype)
+
+    def _cast(self, x: Tensor, dtype: str) -> Tensor:
+        if hasattr(self.network, "add_cast"):  # from TensorRT 8.6 on
+            layer = self._checked(self.network.add_cast(self.itensor(x), self._dtypes[dtype]))
+        else:
+            layer = self._checked(self.network.add_identity(self.itensor(x)))
+            layer.set_output_type(0, self._dtypes[dtype])
+        return Tensor(x.shape, dtype, handle=layer.get_output(0))
 
     def scale(self, x: Tensor, scale: Optional[np.ndarray], shift: Optional[np.ndarray], axis: int) -> Tensor:
         if x.rank not in (4, 5) or axis != 1:  # the Scale layer has no other ranks, and no other channel
-            for value, kind in ((scale, "prod"), (shift, "sum")):
-                if value is not None:
-                    along_axis = value.astype(x.dtype, copy=False).reshape((-1,) + (1,) * (x.rank - axis - 1))
-                    x = self.elementwise(x, self.constant(along_axis), kind)
-            return x
+            return super().scale(x, scale, shift, axis)
         weights = [self._trt.Weights() if value is None else self._as_weights(value) for value in (scale, shift)]
         mode, power = self._trt.ScaleMode.CHANNEL, self._trt.Weights()
-        layer = self.network.add_scale_nd(self._itensor(x), mode, weights[1], weights[0], power, axis)
+        layer = self.network.add_scale_nd(self.itensor(x), mode, weights[1], weights[0], power, axis)
         return self._result(layer, x.dtype)
 
     def convolution(
@@ -131,10 +177,38 @@ class TensorRTBuilder(NetworkBuilder):
         dilation: Sequence[int],
         groups: int,
     ) -> Tensor:
-        weights = self._as_weights(self.values(kernel))
+        if x.rank == 3:
+            windows = _in_two_dimensions(strides, pre_padding, post_padding, dilation)
+            return self._squeezed(self.convolution(self._unsqueezed(x), self._unsqueezed(kernel), *windows, groups))
+        weights = self._trt.Weights() if kernel.value is None else self._as_weights(kernel.value)
         layer = self._checked(
             self.network.add_convolution_nd(
-                self._itensor(x), kernel.shape[0], kernel.shape[2:], weights, self._trt.Weights()
+                self.itensor(x), kernel.shape[0], kernel.shape[2:], weights, self._trt.Weights()
+            )
+        )
+        if kernel.value is None:
+            layer.set_input(1, self.itensor(kernel))
+        layer.stride_nd, layer.dilation_nd, layer.num_groups = tuple(strides), tuple(dilation), groups
+        layer.pre_padding, layer.post_padding = tuple(pre_padding), tuple(post_padding)
+        return self._result(layer, x.dtype)
+
+    def deconvolution(
+        self,
+        x: Tensor,
+        kernel: Tensor,
+        strides: Sequence[int],
+        pre_padding: Sequence[int],
+        post_padding: Sequence[int],
+        dilation: Sequence[int],
+        groups: int,
+    ) -> Tensor:
+        if x.rank == 3:
+            windows = _in_two_dimensions(strides, pre_padding, post_padding, dilation)
+            return self._squeezed(self.deconvolution(self._unsqueezed(x), self._unsqueezed(kernel), *windows, groups))
+        weights = self._as_weights(self.values(kernel))
+        layer = self._checked(
+            self.network.add_deconvolution_nd(
+                self.itensor(x), kernel.shape[1] * groups, kernel.shape[2:], weights, self._trt.Weights()
             )
         )
         layer.stride_nd, layer.dilation_nd, layer.num_groups = tuple(strides), tuple(dilation), groups
@@ -152,8 +226,12 @@ class TensorRTBuilder(NetworkBuilder):
         ceil_mode: bool = False,
         count_include_pad: bool = False,
     ) -> Tensor:
+        if x.rank == 3:
+            windows = _in_two_dimensions(strides, pre_padding, post_padding)
+            pooled = self.pooling(self._unsqueezed(x), kind, [*window, 1], *windows, ceil_mode, count_include_pad)
+            return self._squeezed(pooled)
         kind_ = getattr(self._trt.PoolingType, _POOLING[kind])
-        layer = self._checked(self.network.add_pooling_nd(self._itensor(x), kind_, tuple(window)))
+        layer = self._checked(self.network.add_pooling_nd(self.itensor(x), kind_, tuple(window)))
         layer.stride_nd = tuple(strides)
         layer.pre_padding, layer.post_padding = tuple(pre_padding), tuple(post_padding)
         modes = self._trt.PaddingMode
@@ -162,50 +240,120 @@ class TensorRTBuilder(NetworkBuilder):
             layer.average_count_excludes_padding = not count_include_pad
         return self._result(layer, x.dtype)
 
-    def matrix_multiply(self, a: Tensor, b: Tensor, transpose_b: bool = False) -> Tensor:
-        rank = max(a.rank, b.rank)
+    def resize(
+        self, x: Tensor, size: Sequence[int], mode: str, coordinates: str, rounding: str = "", cubic: float = -0.75
+    ) -> Tensor:
+        layer = self._checked(self.network.add_resize(self.itensor(x)))
+        layer.resize_mode = getattr(self._trt.InterpolationMode, _RESIZE[mode])
+        layer.coordinate_transformation = getattr(self._trt.ResizeCoordinateTransformation, _COORDINATES[coordinates])
+        if mode == "nearest":
+            layer.nearest_rounding = getattr(self._trt.ResizeRoundMode, _ROUNDING[rounding])
+        if mode == "cubic":
+            layer.cubic_coeff = cubic
+        shape = (*x.shape[:2], *size)
+        if -1 in shape:
+            layer.set_input(1, self._dimensions(x, shape))
+        else:
+            layer.shape = shape
+        return self._result(layer, x.dtype)
+
+    def lrn(self, x: Tensor, size: int, alpha: float, beta: float, bias: float) -> Tensor:
+        return self._result(self.network.add_lrn(self.itensor(x), size, alpha, beta, bias), x.dtype)
+
+    def matrix_multiply(self, a: Tensor, b: Tensor, transpose_a: bool = False, transpose_b: bool = False) -> Tensor:
         operation = self._trt.MatrixOperation
+        left, right = self._of_one_rank(a, b)
         layer = self.network.add_matrix_multiply(
-            self._itensor(self._with_rank(a, rank)),
-            operation.NONE,
-            self._itensor(self._with_rank(b, rank)),
+            left,
+            operation.TRANSPOSE if transpose_a else operation.NONE,
+            right,
             operation.TRANSPOSE if transpose_b else operation.NONE,
         )
         return self._result(layer, a.dtype)
 
+    def einsum(self, tensors: Sequence[Tensor], equation: str) -> Tensor:
+        layer = self.network.add_einsum([self.itensor(tensor) for tensor in tensors], equation)
+        return self._result(layer, tensors[0].dtype)
+
     def softmax(self, x: Tensor, axis: int) -> Tensor:
         if x.rank == 1:  # the SoftMax layer wants two dimensions
             return self.reshape(self.softmax(self._with_rank(x, 2), 1), x.shape)
-        layer = self._checked(self.network.add_softmax(self._itensor(x)))
+        layer = self._checked(self.network.add_softmax(self.itensor(x)))
         layer.axes = 1 << axis
         return self._result(layer, x.dtype)
 
+    def reduce(self, x: Tensor, kind: str, axes: Sequence[int], keep_dims: bool = False) -> Tensor:
+        operation = getattr(self._trt.ReduceOperation, _REDUCE[kind])
+        layer = self.network.add_reduce(self.itensor(x), operation, sum(1 << axis for axis in axes), keep_dims)
+        return self._result(layer, x.dtype)
+
+    def top_k(self, x: Tensor, k: int, axis: int, largest: bool = True) -> Tuple[Tensor, Tensor]:
+        if x.rank == 1:  # the TopK layer wants two dimensions
+            values, indices = self.top_k(self._with_rank(x, 2), k, 1, largest)
+            return self.reshape(values, [k]), self.reshape(indices, [k])
+        operation = self._trt.TopKOperation.MAX if largest else self._trt.TopKOperation.MIN
+        layer = self.network.add_topk(self.itensor(x), operation, k, 1 << axis)
+        values, indices = self.outputs(layer, [x.dtype, "int32"])
+        return values, indices
+
     def concatenation(self, tensors: Sequence[Tensor], axis: int) -> Tensor:
-        layer = self._checked(self.network.add_concatenation([self._itensor(tensor) for tensor in tensors]))
+        layer = self._checked(self.network.add_concatenation([self.itensor(tensor) for tensor in tensors]))
         layer.axis = axis
         return self._result(layer, tensors[0].dtype)
 
     def reshape(self, x: Tensor, shape: Sequence[int]) -> Tensor:
-        layer = self._checked(self.network.add_shuffle(self._itensor(x)))
+        layer = self._checked(self.network.add_shuffle(self.itensor(x)))
         layer.reshape_dims = tuple(shape)
         return self._result(layer, x.dtype)
 
     def transpose(self, x: Tensor, permutation: Sequence[int]) -> Tensor:
-        layer = self._checked(self.network.add_shuffle(self._itensor(x)))
+        layer = self._checked(self.network.add_shuffle(self.itensor(x)))
         layer.first_transpose = self._trt.Permutation(list(permutation))
         return self._result(layer, x.dtype)
 
-    def _with_rank(self, x: Tensor, rank: int) -> Tensor:
-        """Dimensions of 1 put in front: TensorRT broadcasts only between equal ranks."""
-        missing = rank - x.rank
-        if not missing:
-            return x
-        if x.value is not None:
-            return self.constant(x.value.reshape((1,) * missing + x.shape))
-        return self.reshape(x, (1,) * missing + x.shape)
+    def slice(self, x: Tensor, start: Sequence[int], size: Sequence[int], stride: Sequence[int]) -> Tensor:
+        return self._result(self._slice(x, start, size, stride), x.dtype)
 
-    def _itensor(self, tensor: Tensor) -> Any:
-        """TensorRT's tensor; a constant becomes a layer when it is first used as one."""
+    def pad(self, x: Tensor, before: Sequence[int], after: Sequence[int], value: float) -> Tensor:
+        size = [-1 if d < 0 else b + d + a for b, d, a in zip(before, x.shape, after)]
+        layer = self._slice(x, [-b for b in before], size, [1] * x.rank)
+        layer.mode = self._trt.SliceMode.FILL
+        layer.set_input(4, self.itensor(self.scalar(value, x)))
+        return self._result(layer, x.dtype)
+
+    def broadcast(self, x: Tensor, shape: Sequence[int]) -> Tensor:
+        # A stride of 0 reads the same element again and again.
+        stride = [1 if before == after else 0 for before, after in zip(x.shape, shape)]
+        return self._result(self._slice(x, [0] * x.rank, shape, stride), x.dtype)
+
+    def gather(self, x: Tensor, indices: Tensor, axis: int) -> Tensor:
+        return self._result(self.network.add_gather(self.itensor(x), self.itensor(indices), axis), x.dtype)
+
+    def gather_elements(self, x: Tensor, indices: Tensor, axis: int) -> Tensor:
+        mode = self._trt.GatherMode.ELEMENT
+        layer = self._checked(self.network.add_gather_v2(self.itensor(x), self.itensor(indices), mode))
+        layer.axis = axis
+        return self._result(layer, x.dtype)
+
+    def gather_nd(self, x: Tensor, indices: Tensor, batch_dims: int = 0) -> Tensor:
+        mode = self._trt.GatherMode.ND
+        layer = self._checked(self.network.add_gather_v2(self.itensor(x), self.itensor(indices), mode))
+        layer.num_elementwise_dims = batch_dims
+        return self._result(layer, x.dtype)
+
+    def scatter_elements(self, x: Tensor, indices: Tensor, updates: Tensor, axis: int) -> Tensor:
+        layer = self._scatter(x, indices, updates, self._trt.ScatterMode.ELEMENT)
+        layer.axis = axis
+        return self._result(layer, x.dtype)
+
+    def scatter_nd(self, x: Tensor, indices: Tensor, updates: Tensor) -> Tensor:
+        return self._result(self._scatter(x, indices, updates, self._trt.ScatterMode.ND), x.dtype)
+
+    def tensorrt(self) -> TensorRTBuilder:
+        return self
+
+    def itensor(self, tensor: Tensor) -> Any:
+        """TensorRT's ``ITensor``; a constant becomes a layer when it is first used as one."""
         if tensor.value is None:
             return tensor.handle
         if tensor not in self._constants:
@@ -213,7 +361,82 @@ class TensorRTBuilder(NetworkBuilder):
             self._constants[tensor] = layer.get_output(0)
         return self._constants[tensor]
 
+    def outputs(self, layer: Any, dtypes: Sequence[str]) -> List[Tensor]:
+        """The outputs of a layer, which computes these dtypes.
+
+        Raises
+        ------
+        ConversionError
+            Where TensorRT refuses the layer.
+        """
+        self._checked(layer)
+        if self.computes_in_float32 and "float32" in dtypes and hasattr(layer, "precision"):  # until TensorRT 10
+            self._compute_in_float32(layer, dtypes)
+        tensors = []
+        for index, dtype in enumerate(dtypes):
+            output = layer.get_output(index)
+            try:
+                shape = tuple(output.shape)
+            except ValueError:  # operands or attributes that do not fit each other leave a shape without a length
+                raise ConversionError(f"{self.scope}: TensorRT refuses the layer; the log says why") from None
+            tensors.append(Tensor(shape, dtype, handle=output))
+        return tensors
+
+    def _result(self, layer: Any, dtype: str) -> Tensor:
+        return self.outputs(layer, [dtype])[0]
+
+    def _compute_in_float32(self, layer: Any, dtypes: Sequence[str]) -> None:
+        layer.precision = self._trt.float32
+        for index, dtype in enumerate(dtypes):
+            if dtype == "float32":
+                layer.set_output_type(index, self._trt.float32)
+        self.has_float32_layers = True
+
+    def _slice(self, x: Tensor, start: Sequence[int], size: Sequence[int], stride: Sequence[int]) -> Any:
+        known = [max(dimension, 0) for dimension in size]
+        layer = self._checked(self.network.add_slice(self.itensor(x), tuple(start), tuple(known), tuple(stride)))
+        if -1 in size:
+            layer.set_input(2, self._dimensions(x, size))
+        return layer
+
+    def _scatter(self, x: Tensor, indices: Tensor, updates: Tensor, mode: Any) -> Any:
+        operands = [self.itensor(tensor) for tensor in (x, indices, updates)]
+        return self._checked(self.network.add_scatter(*operands, mode))
+
+    def _dimensions(self, x: Tensor, shape: Sequence[int]) -> Any:
+        """``shape`` as a tensor, in which -1 is x's dimension."""
+        layer = self._checked(self.network.add_shape(self.itensor(x)))
+        dtype = "int32" if layer.get_output(0).dtype == self._trt.int32 else "int64"  # from TensorRT 10 on
+        own = self.outputs(layer, [dtype])[0]
+        copied = self.constant(np.array([dimension < 0 for dimension in shape], dtype))
+        given = self.constant(np.array([max(dimension, 0) for dimension in shape], dtype))
+        return self.itensor(self.elementwise(self.elementwise(own, copied, "prod"), given, "sum"))
+
+    def _unsqueezed(self, x: Tensor) -> Tensor:
+        """x with a last dimension of 1: windows move over two or three dimensions only."""
+        if x.value is not None:
+            return self.constant(x.value[..., np.newaxis])
+        return self.reshape(x, [*[0] * x.rank, 1])
+
+    def _squeezed(self, x: Tensor) -> Tensor:
+        return self.reshape(x, [0] * (x.rank - 1))
+
+    def _of_one_rank(self, *tensors: Tensor) -> List[Any]:
+        """Dimensions of 1 put in front: TensorRT broadcasts only between equal ranks."""
+        rank = max(tensor.rank for tensor in tensors)
+        return [self.itensor(self._with_rank(tensor, rank)) for tensor in tensors]
+
+    def _with_rank(self, x: Tensor, rank: int) -> Tensor:
+        missing = rank - x.rank
+        if not missing:
+            return x
+        if x.value is not None:
+            return self.constant(x.value.reshape((1,) * missing + x.shape))
+        return self.reshape(x, (1,) * missing + x.shape)
+
     def _as_weights(self, value: np.ndarray) -> Any:
+        if value.dtype == np.int64 and "int64" not in self._dtypes:
+            value = value.astype(np.int32)  # indices, which are below 2**31 as every dimension is
         value = np.ascontiguousarray(value)
         self._weights.append(value)
         return self._trt.Weights(value)
@@ -225,10 +448,7 @@ class TensorRTBuilder(NetworkBuilder):
         layer.name = f"{self.scope}/{self.network.num_layers}"
         return layer
 
-    def _result(self, layer: Any, dtype: str) -> Tensor:
-        output = self._checked(layer).get_output(0)
-        try:
-            shape = tuple(output.shape)
-        except ValueError:  # operands or attributes that do not fit each other leave a shape without a length
-            raise ConversionError(f"{self.scope}: TensorRT refuses the layer; the log says why") from None
-        return Tensor(shape, dtype, handle=output)
+
+def _in_two_dimensions(*windows: Sequence[int]) -> List[Sequence[int]]:
+    """Numbers for a window of one dimension, made those of one that does not move over a second."""
+    return [[*numbers, filler] for numbers, filler in zip(windows, (1, 0, 0, 1))]

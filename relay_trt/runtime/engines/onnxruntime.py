@@ -12,8 +12,8 @@ import tvm
 
 from ..builders.base import Shape
 from ..builders.onnx import OnnxBuilder
-from ..converters import convert
 from ..dltensor import TensorView
+from ..network import convert
 from .base import BuildRequest, Engine, EngineError, Shapes
 
 logger = logging.getLogger("TensorRT")

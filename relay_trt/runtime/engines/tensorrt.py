@@ -10,9 +10,8 @@ from ...graph import Graph
 from ...options import parse_version
 from .. import cuda
 from ..builders.tensorrt import TensorRTBuilder, tensorrt_logger
-from ..converters import convert
-from ..converters.network import output_name
 from ..dltensor import CUDA, TensorView
+from ..network import convert, output_name
 from ..tensorrt_library import TensorRTUnavailable, load_tensorrt
 from .base import BuildRequest, Engine, EngineError, Shapes
 
@@ -140,6 +139,8 @@ def _config(net: TensorRTBuilder, request: BuildRequest) -> Any:
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, request.max_workspace_size)
     if request.use_fp16 or any(spec.dtype == "float16" for node in graph.nodes for spec in node.outputs):
         _allow_fp16(config, request)
+    if net.has_float32_layers:
+        config.set_flag(trt.BuilderFlag.OBEY_PRECISION_CONSTRAINTS)
     if not settings.use_tf32:
         config.clear_flag(trt.BuilderFlag.TF32)
     if settings.builder_level is not None and hasattr(config, "builder_optimization_level"):  # TensorRT 8.6

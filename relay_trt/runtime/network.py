@@ -1,4 +1,4 @@
-"""A whole graph, converted."""
+"""A whole graph as a network: the converter of each operator in turn."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import Dict, List, Mapping, Sequence, Tuple
 
 import numpy as np
 
-from ...graph import CONST, INPUT, Entry, Graph, Node, TensorSpec
-from ..builders import ConversionError, NetworkBuilder, Tensor
-from .registry import CONVERTERS, OpNode
+from ..graph import CONST, INPUT, Entry, Graph, Node, TensorSpec
+from ..operators import OPERATORS, OpNode
+from .builders import ConversionError, NetworkBuilder, Tensor
 
 
 def convert(graph: Graph, constants: Mapping[str, np.ndarray], net: NetworkBuilder) -> None:
@@ -56,10 +56,13 @@ def _tensors(
     if node.op == CONST:
         return [net.constant(constants[node.name])]
     net.scope = f"{node.name}_{index}"
-    if node.name not in CONVERTERS:
-        raise ConversionError(f"{graph.symbol}: operator {node.name!r} has no converter in this relay_trt")
+    if node.name not in OPERATORS:
+        raise ConversionError(
+            f"{graph.symbol}: operator {node.name!r} has no converter in this process; "
+            "import here too the module that registers it, or install a newer relay_trt"
+        )
     op = OpNode(node.name, node.attrs, tuple(tensors[entry] for entry in node.inputs), node.outputs)
-    result = CONVERTERS[node.name](net, op)
+    result = OPERATORS[node.name].convert(net, op)
     results: List[Tensor] = [result] if isinstance(result, Tensor) else list(result)
     _check(f"{graph.symbol}: {node.name} (node {index})", node.outputs, results)
     return results

@@ -1,9 +1,13 @@
-"""Activations, unary and binary operators."""
+"""Operators that compute element by element."""
 
 from __future__ import annotations
 
-from ..builders import NetworkBuilder, Tensor
-from .registry import OpNode, converter
+from typing import TYPE_CHECKING, Optional
+
+from .registry import OpCall, OpNode, operator
+
+if TYPE_CHECKING:
+    from ..runtime.builders import NetworkBuilder, Tensor
 
 ACTIVATION = {"nn.relu": "relu", "sigmoid": "sigmoid", "tanh": "tanh"}
 UNARY = {
@@ -19,7 +23,7 @@ UNARY = {
     "sin": "sin",
     "sqrt": "sqrt",
 }
-ELEMENTWISE = {
+BINARY = {
     "add": "sum",
     "divide": "div",
     "maximum": "max",
@@ -30,26 +34,36 @@ ELEMENTWISE = {
 }
 
 
-@converter(*ACTIVATION)
+@operator(*ACTIVATION)
 def activation(net: NetworkBuilder, op: OpNode) -> Tensor:
     return net.activation(op.inputs[0], ACTIVATION[op.name])
 
 
-@converter("nn.leaky_relu")
+@operator("nn.leaky_relu", since=(5, 1, 5))
 def leaky_relu(net: NetworkBuilder, op: OpNode) -> Tensor:
     return net.activation(op.inputs[0], "leaky_relu", alpha=op.attrs["alpha"])
 
 
-@converter("clip")
+def clip_rule(call: OpCall) -> Optional[str]:
+    """a_min not above a_max"""
+    low, high = call.attrs["a_min"], call.attrs["a_max"]
+    if low > high:
+        return f"a_min {low} is above a_max {high}: engines disagree on which of them wins"
+    return None
+
+
+@operator("clip", since=(5, 1, 5), rule=clip_rule)
 def clip(net: NetworkBuilder, op: OpNode) -> Tensor:
     return net.activation(op.inputs[0], "clip", alpha=op.attrs["a_min"], beta=op.attrs["a_max"])
 
 
-@converter(*UNARY)
+@operator("exp", "log", "sqrt", "abs", "negative")
+@operator("sin", "cos", "atan", "ceil", "floor", since=(5, 1, 5))
+@operator("erf", since=(7, 0, 0))
 def unary(net: NetworkBuilder, op: OpNode) -> Tensor:
     return net.unary(op.inputs[0], UNARY[op.name])
 
 
-@converter(*ELEMENTWISE)
-def elementwise(net: NetworkBuilder, op: OpNode) -> Tensor:
-    return net.elementwise(op.inputs[0], op.inputs[1], ELEMENTWISE[op.name])
+@operator(*BINARY)
+def binary(net: NetworkBuilder, op: OpNode) -> Tensor:
+    return net.elementwise(op.inputs[0], op.inputs[1], BINARY[op.name])

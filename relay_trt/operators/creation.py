@@ -1,0 +1,3 @@
+"""Operators that make tensors."""
+
+from __future__ import annotations

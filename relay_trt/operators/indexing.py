@@ -1,0 +1,3 @@
+"""Operators that read or write at indices."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""Operators along axes: sums, extremes, orders."""
+
+from __future__ import annotations

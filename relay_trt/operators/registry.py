@@ -1,0 +1,253 @@
+"""The registry of operators: which Relay operator TensorRT takes, from which version, and how it is built.
+
+One `Operator` holds both halves of what relay_trt knows of a Relay operator: when it may be offloaded, which is
+asked while a module is partitioned, and its converter, which adds it to a network on the target. `operator`
+registers one; that is all that it takes to add one, in this package or outside of it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import TYPE_CHECKING, Any, Callable, Dict, Generic, List, Mapping, Optional, Sequence, Tuple, TypeVar, Union
+
+from ..graph import TensorSpec
+from ..options import CompileOptions, Version
+
+if TYPE_CHECKING:  # the compiler needs no network builders
+    from ..runtime.builders import NetworkBuilder, Tensor
+
+MAX_RANK = 8  # TensorRT's Dims::MAX_DIMS
+
+FLOATS = ("float32", "float16")
+#: What TensorRT moves around without computing with it; int64 from TensorRT 10 on.
+DATA = (*FLOATS, "int32", "int64", "bool")
+INT64_SINCE: Version = (10, 0, 0)
+
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True)
+class Operation(Generic[T]):
+    """One call of a Relay operator.
+
+    Attributes
+    ----------
+    name : str
+        The Relay operator.
+    attrs : dict
+        Its attributes as plain values.
+    inputs : tuple
+        Its operands, tuples flattened; each has a shape, a dtype and a rank.
+    outputs : tuple of TensorSpec
+        The shapes and dtypes that Relay inferred for its outputs.
+    """
+
+    name: str
+    attrs: Mapping[str, Any]
+    inputs: Tuple[T, ...]
+    outputs: Tuple[TensorSpec, ...]
+
+    @property
+    def shape(self) -> Tuple[int, ...]:
+        """The shape of the first operand; -1 where a dimension is not known before run time."""
+        shape: Tuple[int, ...] = self.inputs[0].shape  # type: ignore[attr-defined]
+        return shape
+
+    def axis(self, name: str = "axis", rank: Optional[int] = None) -> int:
+        """The attribute ``name`` counted from the front; ``rank`` is the first operand's unless given."""
+        axis = int(self.attrs[name])
+        return axis + (len(self.shape) if rank is None else rank) if axis < 0 else axis
+
+    def axes(self, name: str = "axis") -> List[int]:
+        """The attribute ``name``, one axis of the first operand or several, sorted and counted from the front.
+
+        None or an empty list stands for all of them; with the attribute ``exclude``, for all others.
+        """
+        value, rank = self.attrs[name], len(self.shape)
+        listed = [value] if isinstance(value, int) else value or []
+        axes = {int(axis) + rank if axis < 0 else int(axis) for axis in listed}
+        if value is None or (value == [] and not self.attrs.get("exclude")):
+            axes = set(range(rank))
+        elif self.attrs.get("exclude"):
+            axes = set(range(rank)) - axes
+        return sorted(axes)
+
+    def padding(self) -> Tuple[List[int], List[int]]:
+        """The attribute ``padding`` of a window, before and after each spatial dimension.
+
+        Relay has one number, one for each dimension, or those before each and then those after each.
+        """
+        numbers: List[int] = self.attrs["padding"]
+        spatial = len(self.shape) - 2
+        if len(numbers) == 2 * spatial and len(numbers) > 1:
+            return numbers[:spatial], numbers[spatial:]
+        both = numbers * spatial if len(numbers) == 1 else numbers
+        return both, both
+
+
+@dataclasses.dataclass(frozen=True)
+class OpCall(Operation[TensorSpec]):
+    """One call as a rule sees it, while a module is partitioned.
+
+    Attributes
+    ----------
+    constant : tuple of bool
+        Whether each operand is a constant.
+    options : CompileOptions
+        What the module is partitioned for.
+    """
+
+    constant: Tuple[bool, ...]
+    options: CompileOptions
+
+
+@dataclasses.dataclass(frozen=True)
+class OpNode(Operation["Tensor"]):
+    """One call as a converter sees it; ``value`` of a constant operand holds its values."""
+
+
+#: Why a call cannot be offloaded, or None where it can. Never raises.
+Rule = Callable[[OpCall], Optional[str]]
+#: Adds an operator to a network; returns its output, or a list where there are several.
+Converter = Callable[["NetworkBuilder", OpNode], Union["Tensor", Sequence["Tensor"]]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Operator:
+    """All that relay_trt knows of one Relay operator.
+
+    Attributes
+    ----------
+    name : str
+        The Relay operator.
+    convert : function
+        Its converter.
+    since : tuple of three ints
+        The first TensorRT that has what it needs.
+    dtypes : tuple of str
+        What its operands and outputs may be.
+    rule : function, optional
+        Why a call cannot be offloaded, or None where it can; an operator without one always can. The first
+        line of its docstring says what it accepts.
+    touches_batch : function, optional
+        Whether a call changes or mixes dimension 0, which ``use_implicit_batch`` leaves to TVM.
+    """
+
+    name: str
+    convert: Converter
+    since: Version = (5, 0, 0)
+    dtypes: Tuple[str, ...] = FLOATS
+    rule: Optional[Rule] = None
+    touches_batch: Optional[Callable[[OpCall], bool]] = None
+
+
+OPERATORS: Dict[str, Operator] = {}
+
+
+def operator(
+    *names: str,
+    since: Version = (5, 0, 0),
+    dtypes: Tuple[str, ...] = FLOATS,
+    rule: Optional[Rule] = None,
+    touches_batch: Optional[Callable[[OpCall], bool]] = None,
+    override: bool = False,
+) -> Callable[[Converter], Converter]:
+    """Register the decorated function as the converter of Relay operators.
+
+    What holds for every operator need not be said again: ranks, dynamic dimensions, empty tensors. With the
+    decorator in a module of your own, import that module both where you partition and where you run.
+
+    Parameters
+    ----------
+    names : str
+        The Relay operators.
+    since : tuple of three ints
+        The first TensorRT that has what the converter adds.
+    dtypes : tuple of str
+        What operands and outputs may be.
+    rule : function, optional
+        Why an `OpCall` cannot be offloaded, or None where it can. Without one, every call is.
+    touches_batch : function, optional
+        Whether an `OpCall` changes or mixes dimension 0.
+    override : bool
+        Replace the operator where there is one of that name.
+
+    Raises
+    ------
+    ValueError
+        Where there is one of that name, and ``override`` is not set.
+    """
+
+    def register(convert: Converter) -> Converter:
+        for name in names:
+            if name in OPERATORS and not override:
+                raise ValueError(f"operator {name!r} is registered already; override=True replaces it")
+            OPERATORS[name] = Operator(name, convert, since, dtypes, rule, touches_batch)
+        return convert
+
+    return register
+
+
+def refusal(call: OpCall) -> Optional[str]:
+    """Why ``call`` cannot be offloaded, or None where it can."""
+    row = OPERATORS.get(call.name)
+    if row is None:
+        return "relay_trt has no converter for this operator"
+    if call.options.tensorrt_version < row.since:
+        return f"needs TensorRT {'.'.join(map(str, row.since))} or newer"
+    for spec, constant in [*zip(call.inputs, call.constant), *((spec, False) for spec in call.outputs)]:
+        reason = _unfit(spec, constant, row.dtypes, call.options)
+        if reason:
+            return reason
+    if call.inputs and all(call.constant):
+        return "all operands are constants: TVM folds it"
+    reason = row.rule(call) if row.rule else None
+    if reason is None and call.options.use_implicit_batch:
+        if any(not spec.shape for spec in call.outputs):
+            return "a scalar has no batch, and use_implicit_batch is on"
+        if row.touches_batch and row.touches_batch(call):
+            return "it touches the batch, and use_implicit_batch is on"
+    return reason
+
+
+def _unfit(spec: TensorSpec, constant: bool, dtypes: Tuple[str, ...], options: CompileOptions) -> Optional[str]:
+    if spec.dtype not in dtypes:
+        return f"{spec}: the dtype must be {' or '.join(dtypes)}"
+    # Constants of int64 are indices, which a converter narrows.
+    if spec.dtype == "int64" and not constant and options.tensorrt_version < INT64_SINCE:
+        return f"{spec}: int64 needs TensorRT 10 or newer"
+    if len(spec.shape) > MAX_RANK:
+        return f"{spec}: TensorRT has at most {MAX_RANK} dimensions"
+    if -1 in spec.shape[1:]:
+        return f"{spec}: only the first dimension may be dynamic"
+    if 0 in spec.shape:
+        return f"{spec}: it is empty"
+    return None
+
+
+def axis_is_batch(call: OpCall) -> bool:
+    """Whether the attribute ``axis`` names dimension 0: what most operators that touch the batch have in common."""
+    return call.axis() == 0
+
+
+def axes_have_batch(call: OpCall) -> bool:
+    """Whether dimension 0 is among the axes of the attribute ``axis``."""
+    return 0 in call.axes()
+
+
+def in_float32(convert: Converter) -> Converter:
+    """Compute in float32 whatever the operands are: a float16 sum of many terms, or of squares, overflows.
+
+    The converter gets float32 operands, and what it returns is cast to the dtypes that Relay inferred.
+    """
+
+    @functools.wraps(convert)
+    def converted(net: NetworkBuilder, op: OpNode) -> List[Tensor]:
+        with net.full_precision():
+            inputs = tuple(net.cast(x, "float32") if x.dtype == "float16" else x for x in op.inputs)
+            results = convert(net, dataclasses.replace(op, inputs=inputs))
+            results = list(results) if isinstance(results, (list, tuple)) else [results]
+            return [net.cast(result, spec.dtype) for result, spec in zip(results, op.outputs)]
+
+    return converted

@@ -1,0 +1,3 @@
+"""Resizing images."""
+
+from __future__ import annotations

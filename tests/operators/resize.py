@@ -1,0 +1,11 @@
+"""Cases of resizing images."""
+
+from __future__ import annotations
+
+from typing import List
+
+from .case import Case, Refused
+
+CASES: List[Case] = []
+
+REFUSED: List[Refused] = []
