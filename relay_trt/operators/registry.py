@@ -247,7 +247,7 @@ def in_float32(convert: Converter) -> Converter:
         with net.full_precision():
             inputs = tuple(net.cast(x, "float32") if x.dtype == "float16" else x for x in op.inputs)
             results = convert(net, dataclasses.replace(op, inputs=inputs))
-            results = list(results) if isinstance(results, (list, tuple)) else [results]
-            return [net.cast(result, spec.dtype) for result, spec in zip(results, op.outputs)]
+            tensors = results if isinstance(results, (list, tuple)) else [results]
+            return [net.cast(tensor, spec.dtype) for tensor, spec in zip(tensors, op.outputs)]
 
     return converted

@@ -105,7 +105,8 @@ class OnnxBuilder(NetworkBuilder):
         if kind == "clip":
             low, high = (self.constant(np.array(bound, x.dtype)) for bound in (alpha, beta))
             return self._add("Clip", [x, low, high])
-        return self._add(_ACTIVATION[kind], [x], **({"alpha": alpha} if kind == "leaky_relu" else {}))
+        attrs: Dict[str, Any] = {"alpha": alpha} if kind == "leaky_relu" else {}
+        return self._add(_ACTIVATION[kind], [x], **attrs)
 
     def unary(self, x: Tensor, kind: str) -> Tensor:
         return self._add(_UNARY[kind], [x])
@@ -174,20 +175,26 @@ class OnnxBuilder(NetworkBuilder):
             attrs["nearest_mode"] = rounding
         if mode == "cubic":
             attrs["cubic_coeff_a"] = cubic
-        return self._add("Resize", [x, None, None, self._dimensions(x, shape)], shape=shape, **attrs)
+        operands = [x, None, None, self._dimensions(x, shape)]  # neither a region of interest nor scales
+        return self._add("Resize", operands, shape, **attrs)
 
     def lrn(self, x: Tensor, size: int, alpha: float, beta: float, bias: float) -> Tensor:
         return self._add("LRN", [x], size=size, alpha=alpha, beta=beta, bias=bias)
 
     def matrix_multiply(self, a: Tensor, b: Tensor, transpose_a: bool = False, transpose_b: bool = False) -> Tensor:
-        if a.rank == b.rank == 2:
+        if a.rank == b.rank == 2 and (transpose_a or transpose_b):  # no transposed copy of a weight
             return self._add("Gemm", [a, b], transA=int(transpose_a), transB=int(transpose_b))
         a = self._transposed(a) if transpose_a else a
         b = self._transposed(b) if transpose_b else b
         return self._add("MatMul", [a, b])
 
     def einsum(self, tensors: Sequence[Tensor], equation: str) -> Tensor:
-        return self._add("Einsum", tensors, equation=equation)
+        operands, result = equation.split("->")
+        dimensions = {
+            letter: d for letters, x in zip(operands.split(","), tensors) for letter, d in zip(letters, x.shape)
+        }
+        shape = tuple(dimensions[letter] for letter in result)
+        return self._add("Einsum", tensors, shape, equation=equation)
 
     def softmax(self, x: Tensor, axis: int) -> Tensor:
         return self._add("Softmax", [x], axis=axis)
@@ -198,7 +205,9 @@ class OnnxBuilder(NetworkBuilder):
         return self._add(_REDUCE[kind], [x], axes=axes, keepdims=int(keep_dims))
 
     def top_k(self, x: Tensor, k: int, axis: int, largest: bool = True) -> Tuple[Tensor, Tensor]:
-        values, indices = self._add_all("TopK", [x, self._int64([k])], 2, axis=axis, largest=int(largest))
+        operands = [x, self._int64([k])]
+        node = self._node("TopK", operands, 2, {"axis": axis, "largest": int(largest)})
+        values, indices = self._inferred(node, operands)
         return values, self.cast(indices, "int32")
 
     def concatenation(self, tensors: Sequence[Tensor], axis: int) -> Tensor:
@@ -253,35 +262,39 @@ class OnnxBuilder(NetworkBuilder):
         return self._add("Concat", [batch, self._int64(shape[1:])], axis=0)
 
     def _add(self, op: str, inputs: Sequence[Optional[Tensor]], shape: Optional[Shape] = None, **attrs: Any) -> Tensor:
-        return self._add_all(op, inputs, 1, shape, **attrs)[0]
+        """Append a node of one output, and infer that; ``shape`` is its shape where onnx cannot tell it."""
+        node = self._node(op, inputs, 1, attrs)
+        if shape is not None and inputs[0] is not None:
+            self._nodes.append(node)
+            return Tensor(shape, inputs[0].dtype, handle=node.output[0])
+        return self._inferred(node, [tensor for tensor in inputs if tensor is not None])[0]
 
-    def _add_all(
-        self, op: str, inputs: Sequence[Optional[Tensor]], outputs: int, shape: Optional[Shape] = None, **attrs: Any
-    ) -> List[Tensor]:
-        """Append a node and infer its outputs, whose ``shape`` is given where onnx cannot; None is no operand."""
-        given = {self._name(tensor): tensor for tensor in inputs if tensor is not None}
-        names = ["" if tensor is None else self._name(tensor) for tensor in inputs]
+    def _node(self, op: str, inputs: Sequence[Optional[Tensor]], outputs: int, attrs: Dict[str, Any]) -> Any:
         label = f"{self.scope}/{op}_{len(self._nodes)}"
+        names = ["" if tensor is None else self._name(tensor) for tensor in inputs]
         results = [label, *(f"{label}_{index}" for index in range(1, outputs))]
-        node = helper.make_node(op, names, results, name=label, **attrs)
-        schema = onnx.defs.get_schema(op, OPSET, "")
-        types = {name: _type(tensor) for name, tensor in given.items()}
+        return helper.make_node(op, names, results, name=label, **attrs)
+
+    def _inferred(self, node: Any, inputs: Sequence[Tensor]) -> List[Tensor]:
+        """Append a node whose outputs onnx infers."""
+        types = {self._name(tensor): _type(tensor) for tensor in inputs}
         # Only small integer constants (the shape of a Reshape) decide the shape of an output.
         values = {
-            name: onnx.numpy_helper.from_array(tensor.value)
-            for name, tensor in given.items()
+            self._name(tensor): onnx.numpy_helper.from_array(tensor.value)
+            for tensor in inputs
             if tensor.value is not None and tensor.value.dtype == np.int64
         }
+        schema = onnx.defs.get_schema(node.op_type, OPSET, "")
         try:
             inferred = shape_inference.infer_node_outputs(schema, node, types, values)
         except Exception as error:  # onnx raises its own, unrelated kinds
-            raise ConversionError(f"{self.scope}: ONNX refuses {op}: {error}") from error
+            raise ConversionError(f"{self.scope}: ONNX refuses {node.op_type}: {error}") from error
         self._nodes.append(node)
         tensors = []
-        for result in results:
-            tensor = inferred[result].tensor_type
-            dims = shape or tuple(d.dim_value if d.HasField("dim_value") else -1 for d in tensor.shape.dim)
-            tensors.append(Tensor(dims, _dtype(tensor.elem_type), handle=result))
+        for name in node.output:
+            type_ = inferred[name].tensor_type
+            shape = tuple(d.dim_value if d.HasField("dim_value") else -1 for d in type_.shape.dim)
+            tensors.append(Tensor(shape, _dtype(type_.elem_type), handle=name))
         return tensors
 
     def _name(self, tensor: Tensor) -> str:

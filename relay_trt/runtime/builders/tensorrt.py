@@ -178,8 +178,9 @@ class TensorRTBuilder(NetworkBuilder):
         groups: int,
     ) -> Tensor:
         if x.rank == 3:
-            windows = _in_two_dimensions(strides, pre_padding, post_padding, dilation)
-            return self._squeezed(self.convolution(self._unsqueezed(x), self._unsqueezed(kernel), *windows, groups))
+            image, kernel = self._unsqueezed(x), self._unsqueezed(kernel)
+            before, after = [*pre_padding, 0], [*post_padding, 0]
+            return self._squeezed(self.convolution(image, kernel, [*strides, 1], before, after, [*dilation, 1], groups))
         weights = self._trt.Weights() if kernel.value is None else self._as_weights(kernel.value)
         layer = self._checked(
             self.network.add_convolution_nd(
@@ -203,8 +204,11 @@ class TensorRTBuilder(NetworkBuilder):
         groups: int,
     ) -> Tensor:
         if x.rank == 3:
-            windows = _in_two_dimensions(strides, pre_padding, post_padding, dilation)
-            return self._squeezed(self.deconvolution(self._unsqueezed(x), self._unsqueezed(kernel), *windows, groups))
+            image, kernel = self._unsqueezed(x), self._unsqueezed(kernel)
+            before, after = [*pre_padding, 0], [*post_padding, 0]
+            return self._squeezed(
+                self.deconvolution(image, kernel, [*strides, 1], before, after, [*dilation, 1], groups)
+            )
         weights = self._as_weights(self.values(kernel))
         layer = self._checked(
             self.network.add_deconvolution_nd(
@@ -227,9 +231,10 @@ class TensorRTBuilder(NetworkBuilder):
         count_include_pad: bool = False,
     ) -> Tensor:
         if x.rank == 3:
-            windows = _in_two_dimensions(strides, pre_padding, post_padding)
-            pooled = self.pooling(self._unsqueezed(x), kind, [*window, 1], *windows, ceil_mode, count_include_pad)
-            return self._squeezed(pooled)
+            image, before, after = self._unsqueezed(x), [*pre_padding, 0], [*post_padding, 0]
+            return self._squeezed(
+                self.pooling(image, kind, [*window, 1], [*strides, 1], before, after, ceil_mode, count_include_pad)
+            )
         kind_ = getattr(self._trt.PoolingType, _POOLING[kind])
         layer = self._checked(self.network.add_pooling_nd(self.itensor(x), kind_, tuple(window)))
         layer.stride_nd = tuple(strides)
@@ -447,8 +452,3 @@ class TensorRTBuilder(NetworkBuilder):
             raise ConversionError(f"{self.scope}: TensorRT refuses the layer; the log says why")
         layer.name = f"{self.scope}/{self.network.num_layers}"
         return layer
-
-
-def _in_two_dimensions(*windows: Sequence[int]) -> List[Sequence[int]]:
-    """Numbers for a window of one dimension, made those of one that does not move over a second."""
-    return [[*numbers, filler] for numbers, filler in zip(windows, (1, 0, 0, 1))]

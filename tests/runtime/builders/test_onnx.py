@@ -33,7 +33,7 @@ def test_every_method_is_tried() -> None:
 
     for built in BUILT:
         built.add_to(Recorder())
-    assert methods <= set(used)
+    assert methods - {"tensorrt"} <= set(used)
 
 
 @pytest.mark.parametrize("built", BUILT, ids=str)
@@ -44,7 +44,7 @@ def test_models_are_valid(built: Built) -> None:
     assert not model.external
     onnx.checker.check_model(model.model, full_check=True)
     (output,) = model.model.graph.output
-    assert tuple(d.dim_value for d in output.type.tensor_type.shape.dim) == built.expected(*built.inputs()).shape
+    assert tuple(d.dim_value or -1 for d in output.type.tensor_type.shape.dim) == built.output_shape()
 
 
 def test_models_for_the_oldest_tools() -> None:
