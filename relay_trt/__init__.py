@@ -14,26 +14,33 @@ from .version import __version__
 if TYPE_CHECKING:
     from .annotation import PartitionReport, partition_for_tensorrt, partition_report
     from .codegen import load
+    from .operators import OpCall, OpNode, operator
     from .options import CompileOptions
     from .runtime import get_tensorrt_version, is_tensorrt_runtime_enabled
 
 _HOME = {
     "CompileOptions": "options",
+    "OpCall": "operators",
+    "OpNode": "operators",
     "PartitionReport": "annotation",
     "partition_for_tensorrt": "annotation",
     "partition_report": "annotation",
     "load": "codegen",
+    "operator": "operators",
     "get_tensorrt_version": "runtime",
     "is_tensorrt_runtime_enabled": "runtime",
 }
 
 __all__ = [
     "CompileOptions",
+    "OpCall",
+    "OpNode",
     "PartitionReport",
     "__version__",
     "get_tensorrt_version",
     "is_tensorrt_runtime_enabled",
     "load",
+    "operator",
     "partition_for_tensorrt",
     "partition_report",
 ]

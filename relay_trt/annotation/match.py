@@ -29,7 +29,7 @@ def matching(options: CompileOptions) -> Iterator[None]:
 def decide(call: relay.Call) -> Optional[str]:
     """Why a type-checked call cannot be offloaded, or None where it can. Never raises for valid Relay."""
     try:
-        return refusal(_op_call(call, _options.get()))
+        return refusal(op_call(call, _options.get()))
     except ValueError as error:  # an operand that is no tensor, an attribute that JSON cannot hold
         return str(error)
     except KeyError as error:  # an attribute that TVM added later
@@ -44,7 +44,8 @@ def describe(call: relay.Call) -> str:
         return str(error)
 
 
-def _op_call(call: relay.Call, options: CompileOptions) -> OpCall:
+def op_call(call: relay.Call, options: CompileOptions) -> OpCall:
+    """A type-checked call as a rule sees it."""
     operands: List[relay.Expr] = []
     for argument in call.args:
         operands.extend(argument.fields if isinstance(argument, relay.Tuple) else [argument])

@@ -409,13 +409,13 @@ class TensorRTBuilder(NetworkBuilder):
         return self._checked(self.network.add_scatter(*operands, mode))
 
     def _dimensions(self, x: Tensor, shape: Sequence[int]) -> Any:
-        """``shape`` as a tensor, in which -1 is x's dimension."""
+        """``shape`` as a tensor, in which a dynamic first dimension is x's."""
         layer = self._checked(self.network.add_shape(self.itensor(x)))
         dtype = "int32" if layer.get_output(0).dtype == self._trt.int32 else "int64"  # from TensorRT 10 on
-        own = self.outputs(layer, [dtype])[0]
-        copied = self.constant(np.array([dimension < 0 for dimension in shape], dtype))
-        given = self.constant(np.array([max(dimension, 0) for dimension in shape], dtype))
-        return self.itensor(self.elementwise(self.elementwise(own, copied, "prod"), given, "sum"))
+        batch = self.slice(self.outputs(layer, [dtype])[0], [0], [1], [1])
+        if len(shape) == 1:
+            return self.itensor(batch)
+        return self.itensor(self.concatenation([batch, self.constant(np.array(shape[1:], dtype))], 0))
 
     def _unsqueezed(self, x: Tensor) -> Tensor:
         """x with a last dimension of 1: windows move over two or three dimensions only."""
@@ -450,5 +450,6 @@ class TensorRTBuilder(NetworkBuilder):
         """TensorRT reports a refused layer by returning None, with the reason in its log."""
         if layer is None:
             raise ConversionError(f"{self.scope}: TensorRT refuses the layer; the log says why")
-        layer.name = f"{self.scope}/{self.network.num_layers}"
+        if layer.name.startswith("(Unnamed Layer"):  # it is new
+            layer.name = f"{self.scope}/{self.network.num_layers}"
         return layer

@@ -199,10 +199,10 @@ class TestOnAGpu:
 
     def test_a_kernel_must_be_a_constant(self) -> None:
         net = builder_module.TensorRTBuilder()
-        x, kernel = net.input("x", (1, 3, 8, 8), "float32"), net.input("k", (4, 3, 3, 3), "float32")
-        net.scope = "nn.conv2d_2"
-        with pytest.raises(ConversionError, match="nn.conv2d_2: this operand must be a constant"):
-            net.convolution(x, kernel, [1, 1], [0, 0], [0, 0], [1, 1], 1)
+        x, kernel = net.input("x", (1, 3, 8, 8), "float32"), net.input("k", (3, 4, 3, 3), "float32")
+        net.scope = "nn.conv2d_transpose_2"
+        with pytest.raises(ConversionError, match="nn.conv2d_transpose_2: this operand must be a constant"):
+            net.deconvolution(x, kernel, [1, 1], [0, 0], [0, 0], [1, 1], 1)
 
     def test_what_does_not_fit_is_named(self) -> None:
         net = builder_module.TensorRTBuilder()

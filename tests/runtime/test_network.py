@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from relay_trt.graph import INPUT, KERNEL, Entry, Graph, Node, TensorSpec
+from relay_trt.operators import OPERATORS, Operator
 from relay_trt.options import CompileOptions
 from relay_trt.runtime.builders import ConversionError
 from relay_trt.runtime.builders.onnx import OnnxBuilder
-from relay_trt.runtime.converters import CONVERTERS, convert
+from relay_trt.runtime.network import convert
 
-from ...support import random
-from ..support import Network
+from ..support import random
+from .support import Network
 
 
 def converted(net: Network, graph: Graph) -> Any:
@@ -48,7 +49,8 @@ def test_layers_bear_the_operator_s_name() -> None:
 
 
 def test_an_operator_with_several_outputs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(CONVERTERS, "both", lambda net, op: [net.unary(op.inputs[0], "neg"), op.inputs[0]])
+    both = Operator("both", lambda net, op: [net.unary(op.inputs[0], "neg"), op.inputs[0]])
+    monkeypatch.setitem(OPERATORS, "both", both)
     spec = TensorSpec((2,), "float32")
     nodes = (Node(INPUT, "x", (spec,)), Node(KERNEL, "both", (spec, spec), (Entry(0),)))
     model = converted(Network(), Graph("tested", nodes, (Entry(1, 1), Entry(1, 0)), CompileOptions())).model
@@ -59,8 +61,11 @@ def test_an_operator_with_several_outputs(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_an_unknown_operator_is_named() -> None:
     net = Network()
-    graph = net.graph(net.kernel("nn.hardswish", net.input(2), shape=(2,)))
-    with pytest.raises(ConversionError, match="tested: operator 'nn.hardswish' has no converter in this relay_trt"):
+    graph = net.graph(net.kernel("my.operator", net.input(2), shape=(2,)))
+    with pytest.raises(
+        ConversionError,
+        match="tested: operator 'my.operator' has no converter in this process; import here too the module",
+    ):
         converted(net, graph)
 
 
@@ -77,7 +82,7 @@ def test_an_unknown_operator_is_named() -> None:
 def test_a_converter_must_agree_with_relay(
     converter: Callable[..., Any], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(CONVERTERS, "wrong", converter)
+    monkeypatch.setitem(OPERATORS, "wrong", Operator("wrong", converter))
     net = Network()
     graph = net.graph(net.kernel("wrong", net.input(2, 3), shape=(2, 3)))
     with pytest.raises(ConversionError, match=rf"tested: wrong \(node 1\) {message}"):
