@@ -132,6 +132,36 @@ def test_float16_tensors() -> None:
     np.testing.assert_allclose(got, want, rtol=2e-3, atol=2e-3)
 
 
+# Sums, or sums of squares, of what float16 can hold, but not their sums.
+LONG_SUMS = {
+    "mean": lambda x, one, zero: relay.mean(x, axis=-1),
+    "variance": lambda x, one, zero: relay.variance(x, axis=-1),
+    "nn.l2_normalize": lambda x, one, zero: relay.nn.l2_normalize(x, eps=1e-6, axis=[1]),
+    "nn.layer_norm": lambda x, one, zero: relay.nn.layer_norm(x, one, zero),
+    "nn.group_norm": lambda x, one, zero: relay.nn.group_norm(x, one, zero, num_groups=2),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("op", LONG_SUMS)
+def test_long_sums_in_float16(op: str, dtype: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Allowed to compute in float16, TensorRT still does not overflow; nor where the tensors are float16."""
+    monkeypatch.setenv("TVM_TENSORRT_BUILDER_LEVEL", "3")
+
+    def body(dtype: str) -> tvm.IRModule:
+        x = relay.var("x", shape=(8, 4096), dtype=dtype)
+        one, zero = (relay.const(np.full(4096, value, dtype)) for value in (1, 0))
+        return module(relay.Function([x], LONG_SUMS[op](relay.nn.relu(x), one, zero)))
+
+    value = random((8, 4096), "float16", low=100, high=300)
+    partitioned, _ = relay_trt.partition_for_tensorrt(body(dtype), use_fp16=True, use_implicit_batch=False)
+    assert relay_trt.partition_report(partitioned).refused == 0
+    library = compile_library(partitioned, tmp_path / "library.so")
+    got = run_graph(GraphModule(tvm.runtime.load_module(str(library))["default"](CPU)), {"x": value.astype(dtype)})
+    want = run_tvm(body("float32"), {"x": value.astype("float32")})
+    assert_close([output.astype("float32") for output in got], want, rtol=2e-3, atol=2e-3)
+
+
 def test_a_graph_for_a_newer_tensorrt_is_refused() -> None:
     with pytest.raises(EngineError, match="tested was compiled for TensorRT 99.1.2, and this is .*: partition with"):
         call(relu(2, 3, tensorrt_version=(99, 1, 2)), random((2, 3)))
