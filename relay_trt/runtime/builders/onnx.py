@@ -310,7 +310,7 @@ class OnnxBuilder(NetworkBuilder):
     def _initializer(self, name: str, value: np.ndarray) -> TensorProto:
         if value.nbytes < EXTERNAL_BYTES:
             return onnx.numpy_helper.from_array(value, name)
-        self._external[name] = value
+        self._external[name] = np.ascontiguousarray(value)
         proto = TensorProto(name=name, data_type=_element_type(value.dtype.name), dims=value.shape)
         proto.data_location = TensorProto.EXTERNAL
         proto.external_data.add(key="location", value="given at run time")

@@ -322,7 +322,7 @@ class TensorRTBuilder(NetworkBuilder):
     def pad(self, x: Tensor, before: Sequence[int], after: Sequence[int], value: float) -> Tensor:
         size = [-1 if d < 0 else b + d + a for b, d, a in zip(before, x.shape, after)]
         layer = self._slice(x, [-b for b in before], size, [1] * x.rank)
-        layer.mode = self._trt.SliceMode.FILL
+        layer.mode = self._trt.SampleMode.FILL
         layer.set_input(4, self.itensor(self.scalar(value, x)))
         return self._result(layer, x.dtype)
 
@@ -332,19 +332,13 @@ class TensorRTBuilder(NetworkBuilder):
         return self._result(self._slice(x, [0] * x.rank, shape, stride), x.dtype)
 
     def gather(self, x: Tensor, indices: Tensor, axis: int) -> Tensor:
-        return self._result(self.network.add_gather(self.itensor(x), self.itensor(indices), axis), x.dtype)
+        return self._gather(x, indices, self._trt.GatherMode.DEFAULT, axis=axis)
 
     def gather_elements(self, x: Tensor, indices: Tensor, axis: int) -> Tensor:
-        mode = self._trt.GatherMode.ELEMENT
-        layer = self._checked(self.network.add_gather_v2(self.itensor(x), self.itensor(indices), mode))
-        layer.axis = axis
-        return self._result(layer, x.dtype)
+        return self._gather(x, indices, self._trt.GatherMode.ELEMENT, axis=axis)
 
     def gather_nd(self, x: Tensor, indices: Tensor, batch_dims: int = 0) -> Tensor:
-        mode = self._trt.GatherMode.ND
-        layer = self._checked(self.network.add_gather_v2(self.itensor(x), self.itensor(indices), mode))
-        layer.num_elementwise_dims = batch_dims
-        return self._result(layer, x.dtype)
+        return self._gather(x, indices, self._trt.GatherMode.ND, batch_dims=batch_dims)
 
     def scatter_elements(self, x: Tensor, indices: Tensor, updates: Tensor, axis: int) -> Tensor:
         layer = self._scatter(x, indices, updates, self._trt.ScatterMode.ELEMENT)
@@ -403,6 +397,12 @@ class TensorRTBuilder(NetworkBuilder):
         if -1 in size:
             layer.set_input(2, self._dimensions(x, size))
         return layer
+
+    def _gather(self, x: Tensor, indices: Tensor, mode: Any, axis: int = 0, batch_dims: int = 0) -> Tensor:
+        data = self.cast(x, "int32") if x.dtype == "bool" else x  # the Gather layer takes no bool
+        layer = self._checked(self.network.add_gather_v2(self.itensor(data), self.itensor(indices), mode))
+        layer.axis, layer.num_elementwise_dims = axis, batch_dims
+        return self.cast(self._result(layer, data.dtype), x.dtype)
 
     def _scatter(self, x: Tensor, indices: Tensor, updates: Tensor, mode: Any) -> Any:
         operands = [self.itensor(tensor) for tensor in (x, indices, updates)]
