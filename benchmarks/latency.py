@@ -23,11 +23,11 @@ from tvm.contrib.graph_executor import GraphModule
 import relay_trt.runtime  # noqa: F401  registers what compiled libraries call
 from relay_trt import partition_for_tensorrt, partition_report
 from relay_trt.runtime.builders.onnx import OnnxBuilder
-from relay_trt.runtime.converters import convert
 from relay_trt.runtime.cuda import current_stream
 from relay_trt.runtime.engines.base import BuildRequest, Engine
 from relay_trt.runtime.engines.onnxruntime import OnnxRuntimeEngine
 from relay_trt.runtime.engines.tensorrt import TensorRTEngine
+from relay_trt.runtime.network import convert
 
 from . import measure
 

@@ -144,8 +144,8 @@ def compile_by_tvm(folder: Path) -> Dict[str, Any]:
 def run_by_relay_trt(folder: Path) -> Dict[str, Any]:
     import onnxruntime
 
-    from relay_trt.runtime.converters import convert
     from relay_trt.runtime.engines import onnxruntime as engine
+    from relay_trt.runtime.network import convert
 
     watch = Watch()
     session = watch.function("onnxruntime.InferenceSession", onnxruntime.InferenceSession)

@@ -50,7 +50,14 @@ def attributes(call: relay.Call) -> Dict[str, Any]:
     """
     if call.attrs is None:
         return {}
-    return {str(name): _plain(call.attrs[name], str(name)) for name in call.attrs.keys()}
+    return {name: _plain(value, name) for name, value in _fields(call.attrs).items()}
+
+
+def _fields(attrs: Any) -> Dict[str, Any]:
+    if isinstance(attrs, tvm.ir.Attrs):
+        return {str(name): attrs[name] for name in attrs.keys()}
+    # Those that TVM's Python has no class for, such as AdaptivePool1DAttrs.
+    return {str(field.name): getattr(attrs, field.name) for field in tvm.ir.Attrs.list_field_info(attrs)}
 
 
 def _dimension(dimension: Any) -> int:

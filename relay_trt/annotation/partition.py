@@ -29,8 +29,14 @@ from .report import (
 
 logger = logging.getLogger("TensorRT")
 
-# The layouts that TensorRT's convolutions have. "default" leaves the kernel's to TVM.
-LAYOUTS = {"nn.conv2d": ["NCHW", "default"]}
+# The layouts that TensorRT's convolutions have, for those that TVM's ConvertLayout knows: it takes one pair of
+# transposes for a whole chain of operators, converters one for each. "default" leaves the kernel's to TVM.
+LAYOUTS = {
+    "nn.conv2d": ["NCHW", "default"],
+    "nn.conv2d_transpose": ["NCHW", "default"],
+    "nn.conv3d": ["NCDHW", "default"],
+    "nn.conv3d_transpose": ["NCDHW", "default"],
+}
 
 
 def partition_for_tensorrt(
@@ -155,6 +161,8 @@ def _subgraphs(mod: tvm.IRModule) -> Dict[tvm.ir.GlobalVar, relay.Function]:
 
 
 def _unwanted(function: relay.Function, options: CompileOptions) -> Optional[str]:
+    if not function.params:
+        return "a subgraph without inputs"
     if options.use_implicit_batch:
         shapes = [spec.shape for param in function.params for spec in tensor_specs(param.type_annotation)]
         if () in shapes:

@@ -5,15 +5,20 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
-from typing import Dict, Iterable, List, Tuple
+import math
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Sequence, Tuple
 
 import tvm
 from rich.console import Console
 from rich.table import Table
 from tvm import relay
 
-from ..relay_ir import COMPILER, tensor_specs
+from ..operators.linear import Equation
+from ..relay_ir import COMPILER, attributes, tensor_specs
 from .match import decide, describe
+
+Attributes = Mapping[str, Any]
+Shape = Sequence[int]
 
 # The attribute of `main` in which a partitioned module carries its report.
 REPORT_ATTR = "relay_trt.report"
@@ -23,7 +28,7 @@ REPORT_ATTR = "relay_trt.report"
 class SubgraphReport:
     """One subgraph that TensorRT runs: its symbol, operators with their counts, inputs, outputs and MACs.
 
-    ``macs`` counts the multiply-accumulates of convolutions and dense layers; a dynamic batch counts as 1.
+    ``macs`` counts the multiply-accumulates of convolutions and matrix products; a dynamic batch counts as 1.
     """
 
     symbol: str
@@ -174,16 +179,51 @@ def operator_calls(function: relay.Function) -> Iterable[relay.Call]:
 
 
 def _macs(call: relay.Call) -> int:
-    """Multiply-accumulates: each output element of a convolution sums over one filter, of a dense layer over K."""
+    """The multiply-accumulates of a call; a dimension that is not known counts as 1."""
     if call.op.name not in MAC_OPERATORS:
         return 0
-    (output,), (weight,) = tensor_specs(call.checked_type), tensor_specs(call.args[1].checked_type)
-    macs = 1
-    for dimension in output.shape + weight.shape[1:]:
-        macs *= max(dimension, 1)
-    return macs
+    operands = [spec.shape for argument in call.args for spec in tensor_specs(argument.checked_type)]
+    (output,) = tensor_specs(call.checked_type)
+    return MAC_OPERATORS[call.op.name](attributes(call), operands, output.shape)
 
 
-# The operators that `remove_no_mac_subgraphs` looks for. Those with a weight whose first dimension is the
-# output channel come first, as `_macs` needs it.
-MAC_OPERATORS = ("nn.conv2d", "nn.dense")
+def _volume(shape: Shape) -> int:
+    return math.prod(max(dimension, 1) for dimension in shape)
+
+
+def _of_convolution(attrs: Attributes, operands: Sequence[Shape], output: Shape) -> int:
+    """Each element of the output sums over one filter."""
+    channels = output[(attrs["out_layout"] or attrs["data_layout"]).index("C")]
+    return _volume(output) * _volume(operands[1]) // channels
+
+
+def _of_transposed_convolution(attrs: Attributes, operands: Sequence[Shape], output: Shape) -> int:
+    """Each element of the input is multiplied by all that the kernel has for its channel."""
+    channels = operands[0][attrs["data_layout"].index("C")]
+    return _volume(operands[0]) * _volume(operands[1]) // channels
+
+
+def _of_product(attrs: Attributes, operands: Sequence[Shape], output: Shape) -> int:
+    """Each element of the output sums over the dimension that both matrices have."""
+    return _volume(output) * max(operands[0][-2 if attrs.get("transpose_a") else -1], 1)
+
+
+def _of_einsum(attrs: Attributes, operands: Sequence[Shape], output: Shape) -> int:
+    """One for each combination of all indices and each operand after the first."""
+    sizes = Equation.read(attrs["equation"], operands).sizes
+    return (len(operands) - 1) * _volume([max(found) for found in sizes.values()])
+
+
+# How often each operator multiplies and accumulates: those that `remove_no_mac_subgraphs` looks for.
+MAC_OPERATORS: Dict[str, Callable[[Attributes, Sequence[Shape], Shape], int]] = {
+    "nn.conv1d": _of_convolution,
+    "nn.conv2d": _of_convolution,
+    "nn.conv3d": _of_convolution,
+    "nn.conv1d_transpose": _of_transposed_convolution,
+    "nn.conv2d_transpose": _of_transposed_convolution,
+    "nn.conv3d_transpose": _of_transposed_convolution,
+    "nn.dense": _of_product,
+    "nn.matmul": _of_product,
+    "nn.batch_matmul": _of_product,
+    "einsum": _of_einsum,
+}

@@ -2,36 +2,69 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Optional
 
-from .registry import OpCall, OpNode, operator
+import numpy as np
+
+from .registry import DATA, FLOATS, OpCall, OpNode, axis_is_batch, in_float32, operator
 
 if TYPE_CHECKING:
     from ..runtime.builders import NetworkBuilder, Tensor
 
-ACTIVATION = {"nn.relu": "relu", "sigmoid": "sigmoid", "tanh": "tanh"}
+NUMBERS = (*FLOATS, "int32")
+
+ACTIVATION = {"sigmoid": "sigmoid", "tanh": "tanh"}
 UNARY = {
-    "abs": "abs",
+    "acos": "acos",
+    "acosh": "acosh",
+    "asin": "asin",
+    "asinh": "asinh",
     "atan": "atan",
+    "atanh": "atanh",
     "ceil": "ceil",
     "cos": "cos",
+    "cosh": "cosh",
     "erf": "erf",
     "exp": "exp",
     "floor": "floor",
     "log": "log",
-    "negative": "neg",
     "sin": "sin",
+    "sinh": "sinh",
     "sqrt": "sqrt",
+    "tan": "tan",
 }
+LOGARITHM = {"log2": 2.0, "log10": 10.0}
 BINARY = {
     "add": "sum",
     "divide": "div",
     "maximum": "max",
     "minimum": "min",
     "multiply": "prod",
-    "power": "pow",
     "subtract": "sub",
 }
+LOGICAL = {
+    "bitwise_and": "and",
+    "bitwise_or": "or",
+    "bitwise_xor": "xor",
+    "logical_and": "and",
+    "logical_or": "or",
+    "logical_xor": "xor",
+    "maximum": "or",
+    "minimum": "and",
+    "multiply": "and",
+}
+# A comparison holds where one of these does. "Not greater" is no "less or equal": neither holds for NaN.
+COMPARISON = {
+    "equal": ("equal",),
+    "greater": ("greater",),
+    "greater_equal": ("greater", "equal"),
+    "less": ("less",),
+    "less_equal": ("less", "equal"),
+}
+
+
+# -- activations ------------------------------------------------------------------------------------------------------
 
 
 @operator(*ACTIVATION)
@@ -39,31 +72,235 @@ def activation(net: NetworkBuilder, op: OpNode) -> Tensor:
     return net.activation(op.inputs[0], ACTIVATION[op.name])
 
 
+@operator("nn.relu", dtypes=NUMBERS)
+def relu(net: NetworkBuilder, op: OpNode) -> Tensor:
+    (x,) = op.inputs
+    if x.dtype == "int32":
+        return net.elementwise(x, net.scalar(0, x), "max")
+    return net.activation(x, "relu")
+
+
 @operator("nn.leaky_relu", since=(5, 1, 5))
 def leaky_relu(net: NetworkBuilder, op: OpNode) -> Tensor:
     return net.activation(op.inputs[0], "leaky_relu", alpha=op.attrs["alpha"])
 
 
+@operator("nn.prelu", since=(6, 0, 1), touches_batch=axis_is_batch)
+def prelu(net: NetworkBuilder, op: OpNode) -> Tensor:
+    x, alpha = op.inputs
+    along_axis = [-1] + [1] * (x.rank - op.axis() - 1)
+    if alpha.value is not None:
+        return net.prelu(x, net.constant(alpha.value.reshape(along_axis)))
+    return net.prelu(x, net.reshape(alpha, along_axis))
+
+
 def clip_rule(call: OpCall) -> Optional[str]:
     """a_min not above a_max"""
     low, high = call.attrs["a_min"], call.attrs["a_max"]
-    if low > high:
+    if not low <= high:
         return f"a_min {low} is above a_max {high}: engines disagree on which of them wins"
     return None
 
 
-@operator("clip", since=(5, 1, 5), rule=clip_rule)
+@operator("clip", since=(5, 1, 5), dtypes=NUMBERS, rule=clip_rule)
 def clip(net: NetworkBuilder, op: OpNode) -> Tensor:
-    return net.activation(op.inputs[0], "clip", alpha=op.attrs["a_min"], beta=op.attrs["a_max"])
+    (x,) = op.inputs
+    low, high = op.attrs["a_min"], op.attrs["a_max"]
+    if x.dtype != "int32":
+        return net.activation(x, "clip", alpha=low, beta=high)
+    limits = np.iinfo(np.int32)
+    for bound, kind in ((low, "max"), (high, "min")):
+        x = net.elementwise(x, net.scalar(int(np.clip(bound, limits.min, limits.max)), x), kind)
+    return x
 
 
-@operator("exp", "log", "sqrt", "abs", "negative")
-@operator("sin", "cos", "atan", "ceil", "floor", since=(5, 1, 5))
+# -- one operand ------------------------------------------------------------------------------------------------------
+
+
+@operator("exp", "log", "sqrt")
+@operator("sin", "cos", "tan", "asin", "acos", "atan", since=(5, 1, 5))
+@operator("sinh", "cosh", "asinh", "acosh", "atanh", "ceil", "floor", since=(5, 1, 5))
 @operator("erf", since=(7, 0, 0))
 def unary(net: NetworkBuilder, op: OpNode) -> Tensor:
     return net.unary(op.inputs[0], UNARY[op.name])
 
 
-@operator(*BINARY)
+@operator(*LOGARITHM)
+def logarithm(net: NetworkBuilder, op: OpNode) -> Tensor:
+    (x,) = op.inputs
+    return net.elementwise(net.unary(x, "log"), net.scalar(1.0 / math.log(LOGARITHM[op.name]), x), "prod")
+
+
+@operator("rsqrt")
+def rsqrt(net: NetworkBuilder, op: OpNode) -> Tensor:
+    return net.unary(net.unary(op.inputs[0], "sqrt"), "recip")
+
+
+# Not every TensorRT's Unary layer takes integers; the ElementWise layer does.
+
+
+@operator("negative", dtypes=NUMBERS)
+def negative(net: NetworkBuilder, op: OpNode) -> Tensor:
+    return _negated(net, op.inputs[0])
+
+
+@operator("abs", dtypes=NUMBERS)
+def absolute(net: NetworkBuilder, op: OpNode) -> Tensor:
+    (x,) = op.inputs
+    return net.elementwise(x, _negated(net, x), "max") if x.dtype == "int32" else net.unary(x, "abs")
+
+
+@operator("sign", since=(8, 0, 0), dtypes=NUMBERS)
+def sign(net: NetworkBuilder, op: OpNode) -> Tensor:
+    (x,) = op.inputs
+    if x.dtype != "int32":
+        return net.unary(x, "sign")
+    return net.elementwise(net.elementwise(x, net.scalar(-1, x), "max"), net.scalar(1, x), "min")
+
+
+@operator("trunc", since=(7, 0, 0))
+def trunc(net: NetworkBuilder, op: OpNode) -> Tensor:
+    return _truncated(net, op.inputs[0])
+
+
+@operator("round", since=(7, 0, 0))
+def round_half_away(net: NetworkBuilder, op: OpNode) -> Tensor:
+    """Halves go away from 0; the layer that rounds takes them to even numbers."""
+    (x,) = op.inputs
+    size = net.unary(x, "abs")
+    below = net.unary(size, "floor")
+    # Not floor(size + 0.5), which is 1 for the largest number below a half.
+    is_nearer = net.elementwise(net.elementwise(size, below, "sub"), net.scalar(0.5, x), "less")
+    rounded = net.select(is_nearer, below, net.elementwise(below, net.scalar(1.0, x), "sum"))
+    return net.select(_is_negative(net, x), _negated(net, rounded), rounded)
+
+
+@operator("copy", dtypes=DATA)
+def copy(net: NetworkBuilder, op: OpNode) -> Tensor:
+    return op.inputs[0]
+
+
+@operator("cast", "cast_like", dtypes=DATA)
+def cast(net: NetworkBuilder, op: OpNode) -> Tensor:
+    return net.cast(op.inputs[0], op.outputs[0].dtype)
+
+
+# -- two operands -----------------------------------------------------------------------------------------------------
+
+
+@operator("add", "subtract", "divide", dtypes=NUMBERS)
+@operator("multiply", "maximum", "minimum", dtypes=(*NUMBERS, "bool"))
+@operator("logical_and", "logical_or", "logical_xor", since=(7, 0, 0), dtypes=("bool",))
+@operator("bitwise_and", "bitwise_or", "bitwise_xor", since=(7, 0, 0), dtypes=("bool",))
 def binary(net: NetworkBuilder, op: OpNode) -> Tensor:
-    return net.elementwise(op.inputs[0], op.inputs[1], BINARY[op.name])
+    a, b = op.inputs
+    return net.elementwise(a, b, (LOGICAL if a.dtype == "bool" else BINARY)[op.name])
+
+
+@operator("power")
+def power(net: NetworkBuilder, op: OpNode) -> Tensor:
+    """Squares and cubes are products: quicker than a power, and right for negative bases whatever a power does."""
+    base, exponent = op.inputs
+    times = exponent.value.item() if exponent.value is not None and exponent.value.size == 1 else None
+    if times not in (2.0, 3.0) or exponent.rank > base.rank:
+        return net.elementwise(base, exponent, "pow")
+    square = net.elementwise(base, base, "prod")
+    return square if times == 2.0 else net.elementwise(square, base, "prod")
+
+
+# A quotient just below a whole number would become it in float16.
+@operator("floor_divide", "trunc_divide", since=(7, 0, 0), dtypes=NUMBERS)
+@in_float32
+def whole_division(net: NetworkBuilder, op: OpNode) -> Tensor:
+    a, b = op.inputs
+    return _whole_quotient(net, a, b, rounds_down=op.name == "floor_divide")
+
+
+# The `mod` of floats is exact in TVM, and cannot be had from a quotient that is rounded.
+@operator("mod", since=(7, 0, 0), dtypes=("int32",))
+@operator("floor_mod", "trunc_mod", since=(7, 0, 0), dtypes=NUMBERS)
+@in_float32
+def remainder(net: NetworkBuilder, op: OpNode) -> Tensor:
+    a, b = op.inputs
+    return _rest(net, a, b, _whole_quotient(net, a, b, rounds_down=op.name == "floor_mod"))
+
+
+@operator(*COMPARISON, since=(7, 0, 0), dtypes=(*NUMBERS, "bool"))
+def comparison(net: NetworkBuilder, op: OpNode) -> Tensor:
+    # TensorRT compares numbers only.
+    a, b = (net.cast(x, "int32") if x.dtype == "bool" else x for x in op.inputs)
+    first, *others = (net.elementwise(a, b, kind) for kind in COMPARISON[op.name])
+    return net.elementwise(first, others[0], "or") if others else first
+
+
+@operator("not_equal", since=(7, 0, 0), dtypes=(*NUMBERS, "bool"))
+def not_equal(net: NetworkBuilder, op: OpNode) -> Tensor:
+    a, b = op.inputs
+    if a.dtype == "bool":
+        return net.elementwise(a, b, "xor")
+    return net.unary(net.elementwise(a, b, "equal"), "not")
+
+
+# -- bool and choice --------------------------------------------------------------------------------------------------
+
+
+@operator("logical_not", "bitwise_not", since=(7, 0, 0), dtypes=("bool",))
+def logical_not(net: NetworkBuilder, op: OpNode) -> Tensor:
+    return net.unary(op.inputs[0], "not")
+
+
+def classification_rule(call: OpCall) -> Optional[str]:
+    """floats"""
+    return None if call.inputs[0].dtype in FLOATS else f"{call.inputs[0]}: only floats have NaN and infinity"
+
+
+@operator("isnan", "isinf", "isfinite", since=(7, 0, 0), dtypes=(*FLOATS, "bool"), rule=classification_rule)
+@in_float32
+def classification(net: NetworkBuilder, op: OpNode) -> Tensor:
+    (x,) = op.inputs
+    if op.name == "isnan":
+        return net.unary(net.elementwise(x, x, "equal"), "not")
+    if op.name == "isfinite":
+        return net.elementwise(net.unary(x, "abs"), net.scalar(np.inf, x), "less")
+    # To TensorRT, infinity does not equal infinity.
+    return net.elementwise(net.unary(x, "abs"), net.scalar(np.finfo(x.dtype).max, x), "greater")
+
+
+@operator("where", since=(7, 0, 0), dtypes=DATA)
+def where(net: NetworkBuilder, op: OpNode) -> Tensor:
+    condition, a, b = op.inputs
+    condition = net.cast(condition, "bool")
+    if a.dtype != "bool":
+        return net.select(condition, a, b)
+    chosen = net.elementwise(condition, a, "and")
+    return net.elementwise(chosen, net.elementwise(net.unary(condition, "not"), b, "and"), "or")
+
+
+def _negated(net: NetworkBuilder, x: Tensor) -> Tensor:
+    return net.elementwise(net.scalar(0, x), x, "sub") if x.dtype == "int32" else net.unary(x, "neg")
+
+
+def _is_negative(net: NetworkBuilder, x: Tensor) -> Tensor:
+    return net.elementwise(x, net.scalar(0, x), "less")
+
+
+def _truncated(net: NetworkBuilder, x: Tensor) -> Tensor:
+    return net.select(_is_negative(net, x), net.unary(x, "ceil"), net.unary(x, "floor"))
+
+
+def _whole_quotient(net: NetworkBuilder, a: Tensor, b: Tensor, rounds_down: bool) -> Tensor:
+    """a / b rounded down or towards 0."""
+    quotient = net.elementwise(a, b, "div")
+    if a.dtype != "int32":
+        return net.unary(quotient, "floor") if rounds_down else _truncated(net, quotient)
+    if not rounds_down:
+        return quotient
+    # A quotient below 0 of which something remains was rounded up.
+    is_below_0 = net.elementwise(_is_negative(net, a), _is_negative(net, b), "xor")
+    is_whole = net.elementwise(_rest(net, a, b, quotient), net.scalar(0, a), "equal")
+    was_rounded_up = net.elementwise(is_below_0, net.unary(is_whole, "not"), "and")
+    return net.elementwise(quotient, net.cast(was_rounded_up, "int32"), "sub")
+
+
+def _rest(net: NetworkBuilder, a: Tensor, b: Tensor, quotient: Tensor) -> Tensor:
+    return net.elementwise(a, net.elementwise(quotient, b, "prod"), "sub")

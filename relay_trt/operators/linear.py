@@ -1,43 +1,181 @@
-"""Matrix products, dense layers and biases."""
+"""Matrix products, dense layers, einsum and biases."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Optional
+import dataclasses
+import string
+from typing import TYPE_CHECKING, Dict, List, Optional, Sequence, Set, Tuple, TypeVar
 
-from .registry import OpCall, OpNode, axis_is_batch, operator
+from .registry import FLOATS, OpCall, Operation, OpNode, operator
 
 if TYPE_CHECKING:
     from ..runtime.builders import NetworkBuilder, Tensor
 
+T = TypeVar("T")
+
 
 def one_dtype(call: OpCall) -> Optional[str]:
-    """Why two operands and their product cannot be computed with, if they differ in dtype."""
-    x, weight = call.inputs[:2]
-    if x.dtype != weight.dtype:
-        return f"the operands are {x.dtype} and {weight.dtype}: they must have one dtype"
-    if call.outputs[0].dtype != x.dtype:
-        return f"out_dtype {call.outputs[0].dtype} differs from the operands' {x.dtype}"
+    """Why operands and their product cannot be computed with, if they differ in dtype."""
+    dtypes = [x.dtype for x in call.inputs]
+    if len(set(dtypes)) > 1:
+        return f"the operands are {' and '.join(dtypes)}: they must have one dtype"
+    if call.outputs[0].dtype != dtypes[0]:
+        return f"out_dtype {call.outputs[0].dtype} differs from the operands' {dtypes[0]}"
     return None
 
 
+def reshaped(net: NetworkBuilder, x: Tensor, shape: Sequence[int]) -> Tensor:
+    """x in another shape; a constant stays one."""
+    return net.reshape(x, shape) if x.value is None else net.constant(x.value.reshape(shape))
+
+
 def dense_rule(call: OpCall) -> Optional[str]:
-    """an input of at least two dimensions; weights of the same dtype, constant or not"""
-    if len(call.shape) < 2:
-        return f"the input {call.inputs[0]} must have at least two dimensions"
+    """an input of at least two dimensions; weights of two, constant or not"""
+    x, weight = call.inputs
+    if x.rank < 2:
+        return f"the input {x} must have at least two dimensions"
+    if weight.rank != 2 or -1 in weight.shape:
+        return f"the weights {weight} must have two dimensions of known size"
     return one_dtype(call)
 
 
-@operator("nn.dense", rule=dense_rule)
+def _mixes_rows(call: OpCall) -> bool:
+    """Weights that are no constants have no batch, and a transposed matrix has its batch behind."""
+    return not call.constant[1] or (bool(call.attrs.get("transpose_a")) and len(call.shape) == 2)
+
+
+@operator("nn.dense", rule=dense_rule, touches_batch=_mixes_rows)
 def dense(net: NetworkBuilder, op: OpNode) -> Tensor:
     x, weight = op.inputs
     return net.matrix_multiply(x, weight, transpose_b=True)
 
 
-@operator("nn.bias_add", touches_batch=axis_is_batch)
+def matmul_rule(call: OpCall) -> Optional[str]:
+    """a first operand of at least two dimensions, a second of two, each transposed or not"""
+    if call.attrs["transpose_a"] and -1 in call.shape[-2:]:
+        return "a sum over the dynamic first dimension"
+    return dense_rule(call)
+
+
+def batch_matmul_rule(call: OpCall) -> Optional[str]:
+    """three dimensions, each operand transposed or not; a batch of 1 meets any"""
+    a, b = call.inputs
+    if {a.rank, b.rank} != {3}:
+        return f"the operands {a} and {b} must have three dimensions"
+    if -1 in (a.shape[0], b.shape[0]) and {a.shape[0], b.shape[0]} - {-1, 1}:
+        return f"a dynamic batch and one of {max(a.shape[0], b.shape[0])}"
+    return one_dtype(call)
+
+
+def _repeats_batch(call: OpCall) -> bool:
+    batches = [x.shape[0] for x, constant in zip(call.inputs, call.constant) if not constant]
+    return any(batch != call.outputs[0].shape[0] for batch in batches)
+
+
+@operator("nn.matmul", rule=matmul_rule, touches_batch=_mixes_rows)
+@operator("nn.batch_matmul", rule=batch_matmul_rule, touches_batch=_repeats_batch)
+def matmul(net: NetworkBuilder, op: OpNode) -> Tensor:
+    a, b = op.inputs
+    return net.matrix_multiply(a, b, bool(op.attrs["transpose_a"]), bool(op.attrs["transpose_b"]))
+
+
+def _adds_to_batch(call: OpCall) -> bool:
+    return call.axis() == 0 or not call.constant[1]
+
+
+@operator("nn.bias_add", dtypes=(*FLOATS, "int32"), touches_batch=_adds_to_batch)
 def bias_add(net: NetworkBuilder, op: OpNode) -> Tensor:
     x, bias = op.inputs
     axis = op.axis()
-    if bias.value is not None:
+    if bias.value is not None and x.dtype in FLOATS:
         return net.scale(x, None, bias.value, axis)
-    along_axis = net.reshape(bias, [-1] + [1] * (x.rank - axis - 1))
-    return net.elementwise(x, along_axis, "sum")
+    return net.elementwise(x, reshaped(net, bias, [-1] + [1] * (x.rank - axis - 1)), "sum")
+
+
+@dataclasses.dataclass(frozen=True)
+class Equation:
+    """What an einsum sums up, read as numpy does.
+
+    Attributes
+    ----------
+    terms : list of str
+        A lower-case letter for each dimension of each operand; the dimensions of an ellipsis have letters, too.
+    result : str
+        The letters of the result.
+    sizes : dict of str to set of int
+        The sizes that the dimensions of each letter have: one, or 1 and another.
+    """
+
+    terms: List[str]
+    result: str
+    sizes: Dict[str, Set[int]]
+
+    @classmethod
+    def read(cls, equation: str, shapes: Sequence[Sequence[int]]) -> Equation:
+        """Read an equation for operands of ``shapes``."""
+        left, arrow, result = equation.replace(" ", "").partition("->")
+        if not arrow:
+            once = [letter for letter in left if letter.isalpha() and left.count(letter) == 1]
+            result = ("..." if "..." in left else "") + "".join(sorted(once))
+        terms = left.split(",")
+        # Those of two ellipses meet from the last dimension on.
+        dots = [len(shape) - len(term.replace("...", "")) if "..." in term else 0 for term, shape in zip(terms, shapes)]
+        unused = [letter for letter in string.ascii_letters if letter not in equation][: max(dots)]
+        terms = [term.replace("...", "".join(unused[len(unused) - width :])) for term, width in zip(terms, dots)]
+        result = result.replace("...", "".join(unused))
+        letters = "".join(dict.fromkeys("".join(terms)))
+        if len(letters) <= len(string.ascii_lowercase):
+            names = str.maketrans(letters, string.ascii_lowercase[: len(letters)])
+            terms, result = [term.translate(names) for term in terms], result.translate(names)
+        sizes: Dict[str, Set[int]] = {}
+        for term, shape in zip(terms, shapes):
+            for letter, size in zip(term, shape):
+                sizes.setdefault(letter, set()).add(size)
+        return cls(terms, result, sizes)
+
+
+def _equation(op: Operation[T]) -> Equation:
+    return Equation.read(op.attrs["equation"], [x.shape for x in op.inputs])  # type: ignore[attr-defined]
+
+
+def einsum_rule(call: OpCall) -> Optional[str]:
+    """any number of operands; an ellipsis, and dimensions of 1 that meet others; no diagonals"""
+    equation = _equation(call)
+    if len(equation.sizes) > len(string.ascii_lowercase):
+        return f"equation {call.attrs['equation']}: TensorRT takes at most 26 letters"
+    if any(len(set(letters)) < len(letters) for letters in (*equation.terms, equation.result)):
+        return f"equation {call.attrs['equation']}: TensorRT takes no diagonals"
+    if any(-1 in sizes and sizes - {-1, 1} for sizes in equation.sizes.values()):
+        return "the dynamic first dimension meets one of known size"
+    return one_dtype(call)
+
+
+def _sums_over_batch(call: OpCall) -> bool:
+    equation = _equation(call)
+    batches = {term[:1] for term, constant in zip(equation.terms, call.constant) if not constant}
+    return batches != {equation.result[:1]}
+
+
+@operator("einsum", since=(8, 2, 0), rule=einsum_rule, touches_batch=_sums_over_batch)
+def einsum(net: NetworkBuilder, op: OpNode) -> Tensor:
+    """TensorRT's Einsum layer takes one or two operands, whose dimensions do not broadcast."""
+    equation = _equation(op)
+    operands = [_without_ones(net, x, term, equation.sizes) for x, term in zip(op.inputs, equation.terms)]
+    x, term = operands.pop(0)
+    if not operands:
+        return net.einsum([x], f"{term}->{equation.result}")
+    while operands:
+        y, other = operands.pop(0)
+        later = "".join(letters for _, letters in operands) + equation.result
+        kept = "".join(letter for letter in dict.fromkeys(term + other) if letter in later)
+        kept = kept if operands else equation.result
+        x, term = net.einsum([x, y], f"{term},{other}->{kept}"), kept
+    return x
+
+
+def _without_ones(net: NetworkBuilder, x: Tensor, term: str, sizes: Dict[str, Set[int]]) -> Tuple[Tensor, str]:
+    """x without its dimensions of 1 that meet others, and the letters of those that stay."""
+    kept = [axis for axis, letter in enumerate(term) if x.shape[axis] != 1 or sizes[letter] == {1}]
+    if len(kept) == x.rank:
+        return x, term
+    return reshaped(net, x, [max(x.shape[axis], 0) for axis in kept]), "".join(term[axis] for axis in kept)

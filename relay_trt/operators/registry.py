@@ -236,7 +236,7 @@ def axes_have_batch(call: OpCall) -> bool:
     return 0 in call.axes()
 
 
-def in_float32(convert: Converter) -> Converter:
+def in_float32(convert: Converter) -> Callable[[NetworkBuilder, OpNode], List[Tensor]]:
     """Compute in float32 whatever the operands are: a float16 sum of many terms, or of squares, overflows.
 
     The converter gets float32 operands, and what it returns is cast to the dtypes that Relay inferred.

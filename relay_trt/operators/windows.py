@@ -1,18 +1,65 @@
-"""What convolution and pooling share: windows that move over a padded image."""
+"""What convolution, pooling and resizing share: layouts, and windows that move over a padded image."""
 
 from __future__ import annotations
 
-from typing import Optional, Sequence
+from typing import TYPE_CHECKING, List, Optional, Sequence
 
 from .registry import OpCall
 
+if TYPE_CHECKING:
+    from ..runtime.builders import NetworkBuilder, Tensor
 
-def unfit(call: OpCall, window: Sequence[int]) -> Optional[str]:
+SPATIAL = "DHW"
+
+
+def channels_first(layout: str) -> str:
+    """The engines' order of a layout's letters: NCHW for NHWC."""
+    return "NC" + "".join(letter for letter in SPATIAL if letter in layout)
+
+
+def spatial_sizes(shape: Sequence[int], layout: str) -> List[int]:
+    """The sizes of depth, height and width, as far as ``layout`` has them."""
+    return [shape[layout.index(letter)] for letter in SPATIAL if letter in layout]
+
+
+def in_layout(net: NetworkBuilder, x: Tensor, layout: str, wanted: str) -> Tensor:
+    """x of ``layout`` with its dimensions in the order of ``wanted``."""
+    permutation = [layout.index(letter) for letter in wanted]
+    if layout == wanted:
+        return x
+    if x.value is not None:
+        return net.constant(x.value.transpose(permutation))
+    return net.transpose(x, permutation)
+
+
+def misplaced(call: OpCall, layout: str, out_layout: str = "") -> Optional[str]:
+    """Why engines cannot take the first operand in ``layout``, or None where they can.
+
+    Any permutation of N, C and one to three spatial letters will do, where the result has the same.
+    """
+    if out_layout not in ("", layout):
+        return f"layout {layout}, output layout {out_layout}: both must be the same"
+    if sorted(layout) not in (sorted("NCW"), sorted("NCHW"), sorted("NCDHW")):
+        return f"layout {layout}: it must be a permutation of NCW, NCHW or NCDHW"
+    if len(call.shape) != len(layout):
+        return f"the input {call.inputs[0]} must have the {len(layout)} dimensions of {layout}"
+    if layout[0] != "N" and -1 in (*call.shape, *call.outputs[0].shape):
+        return f"layout {layout}: the dynamic first dimension must be the batch"
+    return None
+
+
+def moves_batch(call: OpCall) -> bool:
+    """Whether dimension 0 is not the batch."""
+    return not str(call.attrs["layout"]).startswith("N")
+
+
+def unfit(call: OpCall, window: Sequence[int], layout: str = "") -> Optional[str]:
     """Why engines cannot move ``window`` over the first operand, or None where they can."""
     before, after = call.padding()
     if min(before + after) < 0:
         return f"padding {call.attrs['padding']}: engines cannot crop"
-    sizes = [size + b + a for size, b, a in zip(call.shape[2:], before, after)]
+    image = spatial_sizes(call.shape, layout) if layout else call.shape[2:]
+    sizes = [size + b + a for size, b, a in zip(image, before, after)]
     if any(size < extent for size, extent in zip(sizes, window)):
         return f"the window {list(window)} is larger than the padded input {sizes}"
     return None

@@ -9,8 +9,8 @@ from tvm import relay
 
 from relay_trt.annotation import match
 from relay_trt.annotation.match import decide, describe, matching
-from relay_trt.annotation.rules import OpCall
 from relay_trt.graph import TensorSpec
+from relay_trt.operators import OpCall
 from relay_trt.options import CompileOptions
 
 from ..support import module

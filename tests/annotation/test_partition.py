@@ -14,7 +14,17 @@ from relay_trt import partition_for_tensorrt, partition_report
 from relay_trt.annotation import partition
 from relay_trt.relay_ir import OPTIONS_ATTR
 
-from ..support import assert_close, compile_library, module, operators, random, run_library, run_offloaded, run_tvm
+from ..support import (
+    assert_close,
+    compile_library,
+    module,
+    not_offloaded,
+    operators,
+    random,
+    run_library,
+    run_offloaded,
+    run_tvm,
+)
 
 IMAGE = relay.var("x", shape=(2, 3, 8, 8))
 NHWC_IMAGE = relay.var("x", shape=(2, 8, 8, 3))
@@ -56,7 +66,7 @@ def test_the_callers_module_is_not_changed(make: Callable[[], tvm.IRModule]) -> 
 
 
 def test_the_options_travel_in_each_subgraph_and_are_returned() -> None:
-    body = relay.exp(relay.sinh(relay.exp(IMAGE)))
+    body = relay.exp(not_offloaded(relay.exp(IMAGE)))
     mod, config = partition_for_tensorrt(module(body), version=(8, 6, 1), max_workspace_size=1 << 33, use_fp16=True)
     assert config == {
         "tensorrt_version": [8, 6, 1],
@@ -102,7 +112,7 @@ def test_weights_reach_the_functions_that_main_calls(tmp_path: Path) -> None:
 def test_functions_that_nobody_calls_are_partitioned_too() -> None:
     mod = module(relay.exp(IMAGE))
     x, weight = relay.var("x", shape=(3, 3)), relay.var("weight", shape=(3, 3))
-    mod["other"] = relay.Function([x, weight], relay.nn.dense(relay.sinh(x), weight))
+    mod["other"] = relay.Function([x, weight], relay.nn.dense(not_offloaded(x), weight))
     mod["third"] = relay.Function([x], x)
     partitioned, _ = partition_for_tensorrt(mod, {"weight": np.ones((3, 3), "float32")})
     assert {subgraph.symbol: subgraph.operators for subgraph in partition_report(partitioned).subgraphs} == {
@@ -129,6 +139,21 @@ def test_channels_come_first_whatever_tvms_level(opt_level: int) -> None:
     assert subgraph.operators == {"layout_transform": 2, "nn.conv2d": 2, "add": 2, "nn.relu": 2}
 
 
+@pytest.mark.parametrize(
+    ("op", "kernel_layout", "dimensions"),
+    [("conv2d_transpose", "HWOI", 2), ("conv3d", "DHWIO", 3), ("conv3d_transpose", "DHWOI", 3)],
+)
+def test_channels_come_first_once_for_a_chain(op: str, kernel_layout: str, dimensions: int) -> None:
+    x: relay.Expr = relay.var("x", shape=(2, *(6,) * dimensions, 4))
+    attrs = {"data_layout": f"N{kernel_layout[:dimensions]}C", "kernel_layout": kernel_layout}
+    for _ in range(2):
+        kernel = relay.const(random((*(3,) * dimensions, 4, 4)))
+        x = relay.nn.relu(getattr(relay.nn, op)(x, kernel, channels=4, kernel_size=(3,) * dimensions, **attrs))
+    mod, _ = partition_for_tensorrt(module(x))
+    assert operators(mod) == {"layout_transform": 2, f"nn.{op}": 2, "nn.relu": 2}
+    assert partition_report(mod).refused == 0
+
+
 def test_channels_come_first_and_the_result_is_the_same(tmp_path: Path) -> None:
     inputs = {"x": random((2, 8, 8, 3))}
     assert_close(run_offloaded(nhwc(), inputs, tmp_path), run_tvm(nhwc(), inputs))
@@ -140,7 +165,7 @@ def test_a_network_in_nchw_keeps_its_bias_add() -> None:
 
 
 def test_subgraphs_without_multiply_accumulates_are_given_back() -> None:
-    body = relay.exp(relay.sinh(relay.nn.relu(relay.nn.conv2d(IMAGE, KERNEL))))
+    body = relay.exp(not_offloaded(relay.nn.relu(relay.nn.conv2d(IMAGE, KERNEL))))
     assert operators(partition_for_tensorrt(module(body))[0]) == {"nn.conv2d": 1, "nn.relu": 1, "exp": 1}
     mod, _ = partition_for_tensorrt(module(body), remove_no_mac_subgraphs=True)
     assert operators(mod) == {"nn.conv2d": 1, "nn.relu": 1}
@@ -170,7 +195,7 @@ def test_a_dynamic_batch_is_any_batch() -> None:
 
 
 def test_partitioning_again_changes_nothing() -> None:
-    body = relay.exp(relay.sinh(relay.exp(IMAGE)))
+    body = relay.exp(not_offloaded(relay.exp(IMAGE)))
     once, _ = partition_for_tensorrt(module(body))
     twice, _ = partition_for_tensorrt(once)
     assert tvm.ir.structural_equal(once, twice)

@@ -18,7 +18,7 @@ from tvm.runtime.vm import VirtualMachine
 import relay_trt
 from relay_trt.annotation.regions import group, offload
 from relay_trt.annotation.report import is_subgraph, operator_calls
-from relay_trt.annotation.rules import RULES
+from relay_trt.operators import OPERATORS
 
 from ..support import assert_close, compile_library, module, random, run_library, run_tvm
 
@@ -30,7 +30,7 @@ Graph = Dict[Any, Set[Any]]
 def two_operators_are_refused() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for name in REFUSED:
-            patch.delitem(RULES, name, raising=False)
+            patch.delitem(OPERATORS, name, raising=False)
         yield
 
 
@@ -327,7 +327,7 @@ def run_vm(mod: tvm.IRModule, folder: Path) -> Any:
 def test_operators_in_programs(name: str, tmp_path: Path) -> None:
     mod = module(programs[name])
     partitioned = partition(mod)
-    assert not set(names(partitioned["main"])) & set(RULES) - {"add"}  # the loop's counter is an integer
+    assert not set(names(partitioned["main"])) & set(OPERATORS) - {"add"}  # the loop's counter is an integer
     everything = sum(map(names, subgraphs(partitioned)), names(partitioned["main"]))
     assert sorted(everything) == sorted(names(mod["main"]) + COMPUTED_TWICE.get(name, []))
     assert_close(run_vm(partitioned, tmp_path), run_vm(mod, tmp_path))

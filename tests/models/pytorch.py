@@ -215,8 +215,8 @@ def conv1d_audio() -> nn.Module:
     """Down and up over a waveform, with a different normalization and activation at each step."""
     return nn.Sequential(
         nn.Conv1d(1, 8, 7, stride=2, padding=3),
-        nn.InstanceNorm1d(8, affine=True),
         nn.PReLU(8),
+        nn.InstanceNorm1d(8, affine=True),
         nn.Conv1d(8, 16, 5, stride=2, padding=4, dilation=2),
         nn.GroupNorm(4, 16),
         nn.ELU(),

@@ -47,7 +47,7 @@ def _range(name: str, shape: Sequence[int]) -> Tuple[float, float]:
         if name.endswith(ending):
             return values
     if len(shape) == 1:  # a normalization's scale, or the slopes of a PReLU
-        return 0.8, 1.2
+        return 0.5, 1.5
     bound = math.sqrt(6 / math.prod(shape[1:]))  # what keeps the scale of values through layers that end with a ReLU
     return -bound, bound
 

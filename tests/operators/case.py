@@ -11,9 +11,14 @@ import tvm
 from hypothesis import strategies as st
 from tvm import relay
 
+from relay_trt.operators import OPERATORS
+
 from ..support import module, random, run_tvm
 
 Shape = Tuple[int, ...]
+
+#: The operators that both relay_trt and this TVM have; others have been renamed or came later.
+HERE = set(OPERATORS) & set(map(str, tvm.ir.Op.list_op_names()))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -8,12 +8,9 @@ FAMILIES = [convolution, creation, elementwise, indexing, layout, linear, normal
 
 FULL = [case for family in FAMILIES for case in family.CASES]
 
-# The first case of each operator that computes with floats.
-HALF = [
-    case.half()
-    for case in {case.op: case for case in reversed(FULL) if not case.options}.values()
-    if "float32" in (case.dtypes or [case.dtype])
-]
+# The first case of each operator that computes with floats, of those without options where there are any.
+_FIRST = {case.op: case for case in reversed(sorted(FULL, key=lambda case: bool(case.options)))}
+HALF = [case.half() for case in _FIRST.values() if "float32" in (case.dtypes or [case.dtype])]
 
 CASES = FULL + HALF
 

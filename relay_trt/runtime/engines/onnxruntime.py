@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import logging
-from typing import Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Callable, Dict, List, Optional, Sequence, Set, Tuple
 
 import numpy as np
+import onnx
 import onnxruntime
 import tvm
 
@@ -53,7 +54,10 @@ class OnnxRuntimeEngine(Engine):
         options.add_external_initializers(list(model.external), constants)
         try:
             session = onnxruntime.InferenceSession(
-                model.model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+                model.model.SerializeToString(),
+                options,
+                providers=["CPUExecutionProvider"],
+                disabled_optimizers=_harmful_optimizers(model.model),
             )
         except Exception as error:  # onnxruntime raises its own, unrelated kinds
             raise EngineError(f"{graph.symbol}: ONNX Runtime refuses the network: {error}") from error
@@ -89,6 +93,18 @@ class OnnxRuntimeEngine(Engine):
         if self._bound.get(name) != (address, tensor.shape):
             bind(name, "cpu", 0, np.dtype(tensor.dtype), tensor.shape, address)
             self._bound[name] = (address, tensor.shape)
+
+
+def _harmful_optimizers(model: onnx.ModelProto) -> Set[str]:
+    """It moves transposes through an interpolating Resize, and then refuses some orders of the dimensions."""
+    modes = [
+        attribute.s
+        for node in model.graph.node
+        if node.op_type == "Resize"
+        for attribute in node.attribute
+        if attribute.name == "mode"
+    ]
+    return {"TransposeOptimizer"} if set(modes) - {b"nearest"} else set()
 
 
 def _tvm_array(tensor: TensorView) -> tvm.nd.NDArray:
