@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Optional
 
 import numpy as np
 
-from .registry import DATA, FLOATS, OpCall, OpNode, axis_is_batch, in_float32, operator
+from .registry import DATA, FLOATS, OpCall, OpNode, axis_is_batch, broadcasts_batch, in_float32, operator
 
 if TYPE_CHECKING:
     from ..runtime.builders import NetworkBuilder, Tensor
@@ -188,16 +188,16 @@ def cast(net: NetworkBuilder, op: OpNode) -> Tensor:
 # -- two operands -----------------------------------------------------------------------------------------------------
 
 
-@operator("add", "subtract", "divide", dtypes=NUMBERS)
-@operator("multiply", "maximum", "minimum", dtypes=(*NUMBERS, "bool"))
-@operator("logical_and", "logical_or", "logical_xor", since=(7, 0, 0), dtypes=("bool",))
-@operator("bitwise_and", "bitwise_or", "bitwise_xor", since=(7, 0, 0), dtypes=("bool",))
+@operator("add", "subtract", "divide", dtypes=NUMBERS, touches_batch=broadcasts_batch)
+@operator("multiply", "maximum", "minimum", dtypes=(*NUMBERS, "bool"), touches_batch=broadcasts_batch)
+@operator("logical_and", "logical_or", "logical_xor", since=(7, 0, 0), dtypes=("bool",), touches_batch=broadcasts_batch)
+@operator("bitwise_and", "bitwise_or", "bitwise_xor", since=(7, 0, 0), dtypes=("bool",), touches_batch=broadcasts_batch)
 def binary(net: NetworkBuilder, op: OpNode) -> Tensor:
     a, b = op.inputs
     return net.elementwise(a, b, (LOGICAL if a.dtype == "bool" else BINARY)[op.name])
 
 
-@operator("power")
+@operator("power", touches_batch=broadcasts_batch)
 def power(net: NetworkBuilder, op: OpNode) -> Tensor:
     """Squares and cubes are products: quicker than a power, and right for negative bases whatever a power does."""
     base, exponent = op.inputs
@@ -209,7 +209,7 @@ def power(net: NetworkBuilder, op: OpNode) -> Tensor:
 
 
 # A quotient just below a whole number would become it in float16.
-@operator("floor_divide", "trunc_divide", since=(7, 0, 0), dtypes=NUMBERS)
+@operator("floor_divide", "trunc_divide", since=(7, 0, 0), dtypes=NUMBERS, touches_batch=broadcasts_batch)
 @in_float32
 def whole_division(net: NetworkBuilder, op: OpNode) -> Tensor:
     a, b = op.inputs
@@ -217,15 +217,15 @@ def whole_division(net: NetworkBuilder, op: OpNode) -> Tensor:
 
 
 # The `mod` of floats is exact in TVM, and cannot be had from a quotient that is rounded.
-@operator("mod", since=(7, 0, 0), dtypes=("int32",))
-@operator("floor_mod", "trunc_mod", since=(7, 0, 0), dtypes=NUMBERS)
+@operator("mod", since=(7, 0, 0), dtypes=("int32",), touches_batch=broadcasts_batch)
+@operator("floor_mod", "trunc_mod", since=(7, 0, 0), dtypes=NUMBERS, touches_batch=broadcasts_batch)
 @in_float32
 def remainder(net: NetworkBuilder, op: OpNode) -> Tensor:
     a, b = op.inputs
     return _rest(net, a, b, _whole_quotient(net, a, b, rounds_down=op.name == "floor_mod"))
 
 
-@operator(*COMPARISON, since=(7, 0, 0), dtypes=(*NUMBERS, "bool"))
+@operator(*COMPARISON, since=(7, 0, 0), dtypes=(*NUMBERS, "bool"), touches_batch=broadcasts_batch)
 def comparison(net: NetworkBuilder, op: OpNode) -> Tensor:
     # TensorRT compares numbers only.
     a, b = (net.cast(x, "int32") if x.dtype == "bool" else x for x in op.inputs)
@@ -233,7 +233,7 @@ def comparison(net: NetworkBuilder, op: OpNode) -> Tensor:
     return net.elementwise(first, others[0], "or") if others else first
 
 
-@operator("not_equal", since=(7, 0, 0), dtypes=(*NUMBERS, "bool"))
+@operator("not_equal", since=(7, 0, 0), dtypes=(*NUMBERS, "bool"), touches_batch=broadcasts_batch)
 def not_equal(net: NetworkBuilder, op: OpNode) -> Tensor:
     a, b = op.inputs
     if a.dtype == "bool":
@@ -266,7 +266,7 @@ def classification(net: NetworkBuilder, op: OpNode) -> Tensor:
     return net.elementwise(net.unary(x, "abs"), net.scalar(np.finfo(x.dtype).max, x), "greater")
 
 
-@operator("where", since=(7, 0, 0), dtypes=DATA)
+@operator("where", since=(7, 0, 0), dtypes=DATA, touches_batch=broadcasts_batch)
 def where(net: NetworkBuilder, op: OpNode) -> Tensor:
     condition, a, b = op.inputs
     condition = net.cast(condition, "bool")

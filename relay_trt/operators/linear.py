@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import string
 from typing import TYPE_CHECKING, Dict, List, Optional, Sequence, Set, Tuple, TypeVar
 
-from .registry import FLOATS, OpCall, Operation, OpNode, operator
+from .registry import FLOATS, OpCall, Operation, OpNode, broadcasts_batch, operator
 
 if TYPE_CHECKING:
     from ..runtime.builders import NetworkBuilder, Tensor
@@ -67,13 +68,8 @@ def batch_matmul_rule(call: OpCall) -> Optional[str]:
     return one_dtype(call)
 
 
-def _repeats_batch(call: OpCall) -> bool:
-    batches = [x.shape[0] for x, constant in zip(call.inputs, call.constant) if not constant]
-    return any(batch != call.outputs[0].shape[0] for batch in batches)
-
-
 @operator("nn.matmul", rule=matmul_rule, touches_batch=_mixes_rows)
-@operator("nn.batch_matmul", rule=batch_matmul_rule, touches_batch=_repeats_batch)
+@operator("nn.batch_matmul", rule=batch_matmul_rule, touches_batch=broadcasts_batch)
 def matmul(net: NetworkBuilder, op: OpNode) -> Tensor:
     a, b = op.inputs
     return net.matrix_multiply(a, b, bool(op.attrs["transpose_a"]), bool(op.attrs["transpose_b"]))
@@ -99,7 +95,7 @@ class Equation:
     Attributes
     ----------
     terms : list of str
-        A lower-case letter for each dimension of each operand; the dimensions of an ellipsis have letters, too.
+        A letter for each dimension of each operand; the dimensions of an ellipsis have letters, too.
     result : str
         The letters of the result.
     sizes : dict of str to set of int
@@ -123,10 +119,6 @@ class Equation:
         unused = [letter for letter in string.ascii_letters if letter not in equation][: max(dots)]
         terms = [term.replace("...", "".join(unused[len(unused) - width :])) for term, width in zip(terms, dots)]
         result = result.replace("...", "".join(unused))
-        letters = "".join(dict.fromkeys("".join(terms)))
-        if len(letters) <= len(string.ascii_lowercase):
-            names = str.maketrans(letters, string.ascii_lowercase[: len(letters)])
-            terms, result = [term.translate(names) for term in terms], result.translate(names)
         sizes: Dict[str, Set[int]] = {}
         for term, shape in zip(terms, shapes):
             for letter, size in zip(term, shape):
@@ -141,12 +133,13 @@ def _equation(op: Operation[T]) -> Equation:
 def einsum_rule(call: OpCall) -> Optional[str]:
     """any number of operands; an ellipsis, and dimensions of 1 that meet others; no diagonals"""
     equation = _equation(call)
-    if len(equation.sizes) > len(string.ascii_lowercase):
-        return f"equation {call.attrs['equation']}: TensorRT takes at most 26 letters"
     if any(len(set(letters)) < len(letters) for letters in (*equation.terms, equation.result)):
-        return f"equation {call.attrs['equation']}: TensorRT takes no diagonals"
+        return f"equation {call.attrs['equation']}: it takes a diagonal"
     if any(-1 in sizes and sizes - {-1, 1} for sizes in equation.sizes.values()):
         return "the dynamic first dimension meets one of known size"
+    dynamic = [letter for letter, sizes in equation.sizes.items() if -1 in sizes and letter not in equation.result]
+    if any(sum(letter in term for term in equation.terms) > 1 for letter in dynamic):
+        return "a sum of products over the dynamic first dimension"
     return one_dtype(call)
 
 
@@ -156,21 +149,59 @@ def _sums_over_batch(call: OpCall) -> bool:
     return batches != {equation.result[:1]}
 
 
-@operator("einsum", since=(8, 2, 0), rule=einsum_rule, touches_batch=_sums_over_batch)
+@operator("einsum", rule=einsum_rule, touches_batch=_sums_over_batch)
 def einsum(net: NetworkBuilder, op: OpNode) -> Tensor:
-    """TensorRT's Einsum layer takes one or two operands, whose dimensions do not broadcast."""
+    """Matrix products, two operands at a time: what both have is a batch or summed up, the rest are rows and columns.
+
+    TensorRT's Einsum layer does the same for two operands, but not without cuBLAS in TensorRT 8.5.
+    """
     equation = _equation(op)
     operands = [_without_ones(net, x, term, equation.sizes) for x, term in zip(op.inputs, equation.terms)]
     x, term = operands.pop(0)
-    if not operands:
-        return net.einsum([x], f"{term}->{equation.result}")
     while operands:
         y, other = operands.pop(0)
         later = "".join(letters for _, letters in operands) + equation.result
-        kept = "".join(letter for letter in dict.fromkeys(term + other) if letter in later)
-        kept = kept if operands else equation.result
-        x, term = net.einsum([x, y], f"{term},{other}->{kept}"), kept
-    return x
+        x, term = _product(net, *_summed(net, x, term, other + later), *_summed(net, y, other, term + later), later)
+    x, term = _summed(net, x, term, equation.result)
+    return _ordered(net, x, term, equation.result)
+
+
+def _ordered(net: NetworkBuilder, x: Tensor, term: str, wanted: str) -> Tensor:
+    """x with its dimensions in another order."""
+    return x if term == wanted else net.transpose(x, [term.index(letter) for letter in wanted])
+
+
+def _summed(net: NetworkBuilder, x: Tensor, term: str, kept: str) -> Tuple[Tensor, str]:
+    """x summed up over the dimensions whose letters are not in ``kept``."""
+    axes = [axis for axis, letter in enumerate(term) if letter not in kept]
+    if not axes:
+        return x, term
+    with net.full_precision():
+        total = net.cast(net.reduce(net.cast(x, "float32"), "sum", axes), x.dtype)
+    return total, "".join(letter for letter in term if letter in kept)
+
+
+def _product(net: NetworkBuilder, x: Tensor, term: str, y: Tensor, other: str, later: str) -> Tuple[Tensor, str]:
+    """The product of two operands, summed up over the letters that they share and that are not needed ``later``."""
+    batch = [letter for letter in term if letter in other and letter in later]
+    inner = [letter for letter in term if letter in other and letter not in later]
+    rows = [letter for letter in term if letter not in other]
+    columns = [letter for letter in other if letter not in term]
+    sizes = {**dict(zip(other, y.shape)), **dict(zip(term, x.shape))}
+
+    def matrix(z: Tensor, letters: str, first: List[str], second: List[str]) -> Tensor:
+        z = _ordered(net, z, letters, "".join((*batch, *first, *second)))
+        return net.reshape(z, [*(0 for _ in batch), _joined(sizes, first), _joined(sizes, second)])
+
+    product = net.matrix_multiply(matrix(x, term, rows, inner), matrix(y, other, inner, columns))
+    split = [0 for _ in batch] + [sizes[letter] for letter in (*rows, *columns)]
+    return net.reshape(product, split), "".join((*batch, *rows, *columns))
+
+
+def _joined(sizes: Dict[str, int], letters: Sequence[str]) -> int:
+    """The size of several dimensions as one; -1 where one of them is dynamic."""
+    joined = [sizes[letter] for letter in letters]
+    return -1 if -1 in joined else math.prod(joined)
 
 
 def _without_ones(net: NetworkBuilder, x: Tensor, term: str, sizes: Dict[str, Set[int]]) -> Tuple[Tensor, str]:

@@ -236,6 +236,13 @@ def axes_have_batch(call: OpCall) -> bool:
     return 0 in call.axes()
 
 
+def broadcasts_batch(call: OpCall) -> bool:
+    """Whether dimension 0 of the result is not that of an operand that is computed."""
+    result = call.outputs[0].shape
+    computed = [x.shape for x, constant in zip(call.inputs, call.constant) if not constant]
+    return any(len(shape) < len(result) or shape[:1] != result[:1] for shape in computed)
+
+
 def in_float32(convert: Converter) -> Callable[[NetworkBuilder, OpNode], List[Tensor]]:
     """Compute in float32 whatever the operands are: a float16 sum of many terms, or of squares, overflows.
 

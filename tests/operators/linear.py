@@ -218,6 +218,7 @@ BIASES = [
     ),
     Case("nn.bias_add", "rank 1", lambda x: bias_add(x, 0), ((7,),), options=EXPLICIT),
     Case("nn.bias_add", "rank 4, batch", lambda x: bias_add(x, 0), IMAGE, options=EXPLICIT),
+    Case("nn.bias_add", "rank 4", functools.partial(bias_add, axis=1), IMAGE).half(),
     Case("nn.bias_add", "bias as input", relay.nn.bias_add, ((2, 3, 4, 5), (3,)), options=EXPLICIT),
     Case(
         "nn.bias_add",

@@ -39,9 +39,7 @@ def test_every_operator_has_a_strategy() -> None:
 
 
 @pytest.mark.parametrize("op", sorted(HERE))
-def test_accepted_means_correct(op: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TVM_TENSORRT_ENGINE", "onnxruntime")
-
+def test_accepted_means_correct(op: str, engine: str) -> None:
     @settings(
         max_examples=EXAMPLES or 5,
         derandomize=not EXAMPLES,

@@ -233,10 +233,6 @@ class NetworkBuilder(abc.ABC):
         Leading dimensions broadcast. With ``transpose_a``, a is (..., K, M); with ``transpose_b``, b is (..., N, K).
         """
 
-    @abc.abstractmethod
-    def einsum(self, tensors: Sequence[Tensor], equation: str) -> Tensor:
-        """Sums of products by letters, as numpy's, with ``->``, without spaces and without an ellipsis."""
-
     # -- along axes ---------------------------------------------------------------------------------------------------
 
     @abc.abstractmethod

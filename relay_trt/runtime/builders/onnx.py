@@ -188,14 +188,6 @@ class OnnxBuilder(NetworkBuilder):
         b = self._transposed(b) if transpose_b else b
         return self._add("MatMul", [a, b])
 
-    def einsum(self, tensors: Sequence[Tensor], equation: str) -> Tensor:
-        operands, result = equation.split("->")
-        dimensions = {
-            letter: d for letters, x in zip(operands.split(","), tensors) for letter, d in zip(letters, x.shape)
-        }
-        shape = tuple(dimensions[letter] for letter in result)
-        return self._add("Einsum", tensors, shape, equation=equation)
-
     def softmax(self, x: Tensor, axis: int) -> Tensor:
         return self._add("Softmax", [x], axis=axis)
 

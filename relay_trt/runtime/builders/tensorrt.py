@@ -162,7 +162,11 @@ class TensorRTBuilder(NetworkBuilder):
     def scale(self, x: Tensor, scale: Optional[np.ndarray], shift: Optional[np.ndarray], axis: int) -> Tensor:
         if x.rank not in (4, 5) or axis != 1:  # the Scale layer has no other ranks, and no other channel
             return super().scale(x, scale, shift, axis)
-        weights = [self._trt.Weights() if value is None else self._as_weights(value) for value in (scale, shift)]
+        # All of one type, of which those that are empty are float32.
+        weights = [
+            self._trt.Weights() if value is None else self._as_weights(value.astype(np.float32))
+            for value in (scale, shift)
+        ]
         mode, power = self._trt.ScaleMode.CHANNEL, self._trt.Weights()
         layer = self.network.add_scale_nd(self.itensor(x), mode, weights[1], weights[0], power, axis)
         return self._result(layer, x.dtype)
@@ -255,11 +259,10 @@ class TensorRTBuilder(NetworkBuilder):
             layer.nearest_rounding = getattr(self._trt.ResizeRoundMode, _ROUNDING[rounding])
         if mode == "cubic":
             layer.cubic_coeff = cubic
-        shape = (*x.shape[:2], *size)
-        if -1 in shape:
-            layer.set_input(1, self._dimensions(x, shape))
+        if -1 in x.shape:  # TensorRT 8.5 does not take dimensions that it learns at run time
+            layer.scales = [1.0, 1.0, *(_scale(before, after) for before, after in zip(x.shape[2:], size))]
         else:
-            layer.shape = shape
+            layer.shape = (*x.shape[:2], *size)
         return self._result(layer, x.dtype)
 
     def lrn(self, x: Tensor, size: int, alpha: float, beta: float, bias: float) -> Tensor:
@@ -275,10 +278,6 @@ class TensorRTBuilder(NetworkBuilder):
             operation.TRANSPOSE if transpose_b else operation.NONE,
         )
         return self._result(layer, a.dtype)
-
-    def einsum(self, tensors: Sequence[Tensor], equation: str) -> Tensor:
-        layer = self.network.add_einsum([self.itensor(tensor) for tensor in tensors], equation)
-        return self._result(layer, tensors[0].dtype)
 
     def softmax(self, x: Tensor, axis: int) -> Tensor:
         if x.rank == 1:  # the SoftMax layer wants two dimensions
@@ -453,3 +452,9 @@ class TensorRTBuilder(NetworkBuilder):
         if layer.name.startswith("(Unnamed Layer"):  # it is new
             layer.name = f"{self.scope}/{self.network.num_layers}"
         return layer
+
+
+def _scale(before: int, after: int) -> float:
+    """The factor that makes ``before`` elements ``after``: TensorRT rounds their product down."""
+    scale = np.float32(after / before)
+    return float(scale if int(scale * np.float32(before)) >= after else np.nextafter(scale, np.float32(np.inf)))

@@ -96,15 +96,11 @@ class OnnxRuntimeEngine(Engine):
 
 
 def _harmful_optimizers(model: onnx.ModelProto) -> Set[str]:
-    """It moves transposes through an interpolating Resize, and then refuses some orders of the dimensions."""
-    modes = [
-        attribute.s
-        for node in model.graph.node
-        if node.op_type == "Resize"
-        for attribute in node.attribute
-        if attribute.name == "mode"
-    ]
-    return {"TransposeOptimizer"} if set(modes) - {b"nearest"} else set()
+    """What moves transposes through an interpolating Resize, into orders of dimensions that its kernel refuses."""
+    resizes = [node for node in model.graph.node if node.op_type == "Resize"]
+    modes = {attribute.s for node in resizes for attribute in node.attribute if attribute.name == "mode"}
+    # It runs twice, under two names.
+    return {"TransposeOptimizer", "TransposeOptimizer_CPUExecutionProvider"} if modes - {b"nearest"} else set()
 
 
 def _tvm_array(tensor: TensorView) -> tvm.nd.NDArray:

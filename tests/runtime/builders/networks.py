@@ -598,15 +598,6 @@ BUILT = [
     matmul("both transposed", (2, 4, 3), (2, 5, 4), transpose_a=True, transpose_b=True),
     matmul("transposed, rank 2", (4, 3), (4, 5), transpose_a=True),
     *(
-        Built(
-            f"einsum {equation}",
-            lambda net, a, b, e=equation: net.einsum([a, b], e),
-            lambda a, b, e=equation: np.einsum(e, a, b),
-            (a, b),
-        )
-        for equation, a, b in [("bij,bjk->bik", (2, 3, 4), (2, 4, 5)), ("ij,kj->ki", (3, 4), (5, 4))]
-    ),
-    *(
         resize((2, 3, 4, 5), size=size, mode="nearest", coordinates=coordinates, rounding=rounding)
         for size, coordinates, rounding in [
             ([8, 10], "asymmetric", "floor"),
@@ -628,6 +619,8 @@ BUILT = [
     resize((2, 3, 4, 3, 2), size=[7, 2, 4], mode="linear", coordinates="align_corners"),
     resize((2, 3, 4, 3, 2), size=[7, 2, 4], mode="nearest", coordinates="asymmetric", rounding="floor"),
     resize((2, 3, 4, 5), dynamic=True, size=[7, 9], mode="linear", coordinates="half_pixel"),
+    resize((2, 3, 4, 5), dynamic=True, size=[12, 5], mode="nearest", coordinates="asymmetric", rounding="floor"),
+    resize((2, 3, 4, 5), dynamic=True, size=[7, 9], mode="cubic", coordinates="align_corners"),
     Built("lrn", lambda net, x: net.lrn(x, 3, 0.5, 0.75, 2.0), normalized, ((2, 5, 3, 4),)),
     *(softmax(axis) for axis in range(3)),
     *(

@@ -76,7 +76,7 @@ EVERY_RELEASE = """
     ILogger ILogger.Severity ILogger.Severity.ERROR ILogger.Severity.INFO ILogger.Severity.INTERNAL_ERROR
     ILogger.Severity.WARNING ILogger.__init__
     INetworkDefinition.add_activation INetworkDefinition.add_concatenation INetworkDefinition.add_constant
-    INetworkDefinition.add_convolution_nd INetworkDefinition.add_deconvolution_nd INetworkDefinition.add_einsum
+    INetworkDefinition.add_convolution_nd INetworkDefinition.add_deconvolution_nd
     INetworkDefinition.add_elementwise INetworkDefinition.add_gather_v2 INetworkDefinition.add_identity
     INetworkDefinition.add_input INetworkDefinition.add_lrn INetworkDefinition.add_matrix_multiply
     INetworkDefinition.add_parametric_relu INetworkDefinition.add_pooling_nd INetworkDefinition.add_reduce
