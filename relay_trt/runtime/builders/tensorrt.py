@@ -368,7 +368,7 @@ class TensorRTBuilder(NetworkBuilder):
             Where TensorRT refuses the layer.
         """
         self._checked(layer)
-        if self.computes_in_float32 and "float32" in dtypes and hasattr(layer, "precision"):  # until TensorRT 10
+        if self.computes_in_float32 and hasattr(layer, "precision"):  # until TensorRT 10
             self._compute_in_float32(layer, dtypes)
         tensors = []
         for index, dtype in enumerate(dtypes):
@@ -384,6 +384,8 @@ class TensorRTBuilder(NetworkBuilder):
         return self.outputs(layer, [dtype])[0]
 
     def _compute_in_float32(self, layer: Any, dtypes: Sequence[str]) -> None:
+        if "float32" not in dtypes and layer.get_input(0).dtype != self._trt.float32:
+            return  # it computes with integers or truths
         layer.precision = self._trt.float32
         for index, dtype in enumerate(dtypes):
             if dtype == "float32":

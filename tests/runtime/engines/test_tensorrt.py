@@ -162,6 +162,19 @@ def test_long_sums_in_float16(op: str, dtype: str, tmp_path: Path, monkeypatch: 
     assert_close([output.astype("float32") for output in got], want, rtol=2e-3, atol=2e-3)
 
 
+def test_an_index_is_not_that_of_a_near_equal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rounded to float16, the largest elements would be equal, and the first of them would win."""
+    monkeypatch.setenv("TVM_TENSORRT_BUILDER_LEVEL", "3")
+    x = relay.var("x", shape=(4, 512))
+    mod = module(relay.Function([x], relay.argmax(relay.nn.relu(x), axis=1)))
+    value = np.random.RandomState(0).permuted(1 + np.tile(np.arange(512, dtype="float32"), (4, 1)) / (1 << 14), axis=1)
+    partitioned, _ = relay_trt.partition_for_tensorrt(mod, use_fp16=True)
+    assert relay_trt.partition_report(partitioned).refused == 0
+    library = compile_library(partitioned, tmp_path / "library.so")
+    (got,) = run_graph(GraphModule(tvm.runtime.load_module(str(library))["default"](CPU)), {"x": value})
+    np.testing.assert_array_equal(got, value.argmax(axis=1))
+
+
 def test_a_graph_for_a_newer_tensorrt_is_refused() -> None:
     with pytest.raises(EngineError, match="tested was compiled for TensorRT 99.1.2, and this is .*: partition with"):
         call(relu(2, 3, tensorrt_version=(99, 1, 2)), random((2, 3)))
