@@ -127,6 +127,7 @@ LAYERS = {
     "ILayer.pre_padding": "IConvolutionLayer IDeconvolutionLayer IPoolingLayer",
     "ILayer.reshape_dims": "IShuffleLayer",
     "ILayer.resize_mode": "IResizeLayer",
+    "ILayer.scales": "IResizeLayer",
     "ILayer.set_input": "IConvolutionLayer IResizeLayer ISliceLayer",
     "ILayer.shape": "IResizeLayer",
     "ILayer.stride_nd": "IConvolutionLayer IDeconvolutionLayer IPoolingLayer",

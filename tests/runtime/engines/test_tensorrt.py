@@ -167,7 +167,7 @@ def test_an_index_is_not_that_of_a_near_equal(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("TVM_TENSORRT_BUILDER_LEVEL", "3")
     x = relay.var("x", shape=(4, 512))
     mod = module(relay.Function([x], relay.argmax(relay.nn.relu(x), axis=1)))
-    value = np.random.RandomState(0).permuted(1 + np.tile(np.arange(512, dtype="float32"), (4, 1)) / (1 << 14), axis=1)
+    value = np.random.default_rng(0).permuted(1 + np.tile(np.arange(512, dtype="float32"), (4, 1)) / (1 << 14), axis=1)
     partitioned, _ = relay_trt.partition_for_tensorrt(mod, use_fp16=True)
     assert relay_trt.partition_report(partitioned).refused == 0
     library = compile_library(partitioned, tmp_path / "library.so")
