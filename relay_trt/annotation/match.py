@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
-from typing import Iterator, List, Optional
+import math
+from typing import Hashable, Iterator, List, Optional
 
 from tvm import relay
 
@@ -55,6 +56,14 @@ def op_call(call: relay.Call, options: CompileOptions) -> OpCall:
         attrs=attributes(call),
         inputs=tuple(spec for specs in inputs for spec in specs),
         constant=tuple(isinstance(operand, relay.Constant) for operand, specs in zip(operands, inputs) for _ in specs),
+        identity=tuple((_identity(operand), i) for operand, specs in zip(operands, inputs) for i in range(len(specs))),
         outputs=tensor_specs(call.checked_type),
         options=options,
     )
+
+
+def _identity(operand: relay.Expr) -> Hashable:
+    """The value of a constant of one element, of anything else itself."""
+    if isinstance(operand, relay.Constant) and math.prod(operand.data.shape) == 1:
+        return operand.data.dtype, operand.data.numpy().item()
+    return operand

@@ -95,8 +95,10 @@ def prelu(net: NetworkBuilder, op: OpNode) -> Tensor:
 
 
 def clip_rule(call: OpCall) -> Optional[str]:
-    """a_min not above a_max"""
+    """a_min not above a_max, and something finite between them"""
     low, high = call.attrs["a_min"], call.attrs["a_max"]
+    if low == math.inf or high == -math.inf:
+        return f"a_min {low}, a_max {high}: there is nothing finite between them"
     if not low <= high:
         return f"a_min {low} is above a_max {high}: engines disagree on which of them wins"
     return None
@@ -106,11 +108,14 @@ def clip_rule(call: OpCall) -> Optional[str]:
 def clip(net: NetworkBuilder, op: OpNode) -> Tensor:
     (x,) = op.inputs
     low, high = op.attrs["a_min"], op.attrs["a_max"]
-    if x.dtype != "int32":
+    if x.dtype == "int32":
+        limits = np.iinfo(np.int32)
+        low, high = (int(np.clip(bound, limits.min, limits.max)) for bound in (low, high))
+    elif math.isfinite(low) and math.isfinite(high):
         return net.activation(x, "clip", alpha=low, beta=high)
-    limits = np.iinfo(np.int32)
-    for bound, kind in ((low, "max"), (high, "min")):
-        x = net.elementwise(x, net.scalar(int(np.clip(bound, limits.min, limits.max)), x), kind)
+    for bound, kind in ((low, "max"), (high, "min")):  # the Activation layer takes no infinite bound
+        if math.isfinite(bound):
+            x = net.elementwise(x, net.scalar(bound, x), kind)
     return x
 
 
@@ -188,10 +193,20 @@ def cast(net: NetworkBuilder, op: OpNode) -> Tensor:
 # -- two operands -----------------------------------------------------------------------------------------------------
 
 
+def or_rule(call: OpCall) -> Optional[str]:
+    """any operands; of bool, two that differ, neither of them one constant"""
+    one_constant = any(c and math.prod(x.shape) == 1 for x, c in zip(call.inputs, call.constant))
+    if call.inputs[0].dtype == "bool" and (one_constant or call.identity[0] == call.identity[1]):
+        return "of bool and one constant, or of the same operand twice: TensorRT 8.6 crashes"
+    return None
+
+
 @operator("add", "subtract", "divide", dtypes=NUMBERS, touches_batch=broadcasts_batch)
-@operator("multiply", "maximum", "minimum", dtypes=(*NUMBERS, "bool"), touches_batch=broadcasts_batch)
-@operator("logical_and", "logical_or", "logical_xor", since=(7, 0, 0), dtypes=("bool",), touches_batch=broadcasts_batch)
-@operator("bitwise_and", "bitwise_or", "bitwise_xor", since=(7, 0, 0), dtypes=("bool",), touches_batch=broadcasts_batch)
+@operator("multiply", "minimum", dtypes=(*NUMBERS, "bool"), touches_batch=broadcasts_batch)
+@operator("maximum", dtypes=(*NUMBERS, "bool"), rule=or_rule, touches_batch=broadcasts_batch)
+@operator("logical_or", "bitwise_or", since=(7, 0, 0), dtypes=("bool",), rule=or_rule, touches_batch=broadcasts_batch)
+@operator("logical_and", "logical_xor", since=(7, 0, 0), dtypes=("bool",), touches_batch=broadcasts_batch)
+@operator("bitwise_and", "bitwise_xor", since=(7, 0, 0), dtypes=("bool",), touches_batch=broadcasts_batch)
 def binary(net: NetworkBuilder, op: OpNode) -> Tensor:
     a, b = op.inputs
     return net.elementwise(a, b, (LOGICAL if a.dtype == "bool" else BINARY)[op.name])
@@ -266,7 +281,14 @@ def classification(net: NetworkBuilder, op: OpNode) -> Tensor:
     return net.elementwise(net.unary(x, "abs"), net.scalar(np.finfo(x.dtype).max, x), "greater")
 
 
-@operator("where", since=(7, 0, 0), dtypes=DATA, touches_batch=broadcasts_batch)
+def where_rule(call: OpCall) -> Optional[str]:
+    """two choices that differ, or that are as large as the result"""
+    if call.identity[1] == call.identity[2] and call.inputs[1].shape != call.outputs[0].shape:
+        return "both choices are the same: TensorRT forgets that they broadcast"
+    return None
+
+
+@operator("where", since=(7, 0, 0), dtypes=DATA, rule=where_rule, touches_batch=broadcasts_batch)
 def where(net: NetworkBuilder, op: OpNode) -> Tensor:
     condition, a, b = op.inputs
     condition = net.cast(condition, "bool")

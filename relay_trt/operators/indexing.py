@@ -222,9 +222,11 @@ def _one_hot_axis(op: Operation[Any]) -> int:
 
 
 def one_hot_rule(call: OpCall) -> Optional[str]:
-    """any axis; constant on and off values"""
+    """any axis; constant on and off values that differ"""
     if not all(call.constant[1:]) or any(math.prod(spec.shape) != 1 for spec in call.inputs[1:]):
         return "the on and off values must be one constant each"
+    if call.identity[1] == call.identity[2]:
+        return "the on and off values are the same: TensorRT forgets how many there are"
     return not_indices(call, 0)
 
 

@@ -125,7 +125,7 @@ def arg_reduce(net: NetworkBuilder, op: OpNode) -> Tensor:
 
 
 def top_k_rule(call: OpCall) -> Optional[str]:
-    """floats, up to 3840 elements along an axis that is not dynamic; which of equal elements comes first is not said"""
+    """floats, 2 to 3840 elements along an axis that is not dynamic; which of equal elements comes first is not said"""
     if not call.shape:
         return "a scalar has no axis"
     if call.inputs[0].dtype not in FLOATS:
@@ -135,6 +135,8 @@ def top_k_rule(call: OpCall) -> Optional[str]:
     size = call.shape[call.axis()]
     if size < 0:
         return "the order along the dynamic dimension"
+    if size == 1:
+        return "the order of one element: TensorRT mixes up the others"
     if _k(call) > min(size, LONGEST_TOP_K):
         return f"{_k(call)} of {size} elements: TensorRT gives at most {min(size, LONGEST_TOP_K)}"
     return None

@@ -9,7 +9,21 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import TYPE_CHECKING, Any, Callable, Dict, Generic, List, Mapping, Optional, Sequence, Tuple, TypeVar, Union
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Callable,
+    Dict,
+    Generic,
+    Hashable,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Tuple,
+    TypeVar,
+    Union,
+)
 
 from ..graph import TensorSpec
 from ..options import CompileOptions, Version
@@ -94,11 +108,14 @@ class OpCall(Operation[TensorSpec]):
     ----------
     constant : tuple of bool
         Whether each operand is a constant.
+    identity : tuple
+        For each operand, what is equal for those that are the same: one expression, or constants of one element.
     options : CompileOptions
         What the module is partitioned for.
     """
 
     constant: Tuple[bool, ...]
+    identity: Tuple[Hashable, ...]
     options: CompileOptions
 
 

@@ -461,6 +461,12 @@ CASES = [
 ONE, TWO = ((2, 9),), ((2, 9), (2, 9))
 REFUSED = [
     Refused("clip", lambda x: relay.clip(x, 1.0, -1.0), ONE, "a_min 1.0 is above a_max -1.0"),
+    # What TensorRT was seen to compute wrongly, or to crash on.
+    Refused("clip", lambda x: relay.clip(x, -math.inf, -math.inf), ONE, "there is nothing finite between them"),
+    Refused("logical_or", lambda x: relay.logical_or(x, x), ONE, "the same operand twice", ("bool",)),
+    Refused("maximum", lambda x: relay.maximum(x, relay.const(True)), ONE, "of bool and one constant", ("bool",)),
+    Refused("where", lambda c, x: relay.where(c, x, x), ((2, 3), (3,)), "the same", ("bool", "float32")),
+    Refused("where", lambda c: relay.where(c, relay.const(1.0), relay.const(1.0)), ONE, "TensorRT forgets", ("bool",)),
     Refused("mod", relay.mod, TWO, "the dtype must be int32"),
     Refused("isnan", relay.isnan, ONE, "only floats have NaN and infinity", ("bool",)),
     Refused("power", relay.power, TWO, "the dtype must be float32 or float16", ("int32", "int32")),
