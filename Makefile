@@ -24,7 +24,7 @@ demo: $(VENV)/installed
 	$(BIN)/python examples/demo.py
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 gpu-test: $(VENV)/installed-tensorrt
 	$(BIN)/python -m pytest -m gpu

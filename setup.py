@@ -79,6 +79,7 @@ EXTRAS = {
         "mypy",
         "pytest",
         "pytest-timeout",
+        "pytest-xdist",
         "ruff",
         "setuptools>=64",  # the tests of this file build without isolation, which wants these two installed
         "wheel",

@@ -254,10 +254,10 @@ def axes_have_batch(call: OpCall) -> bool:
 
 
 def broadcasts_batch(call: OpCall) -> bool:
-    """Whether dimension 0 of the result is not that of an operand that is computed."""
+    """Whether dimension 0 of the result is not that of an operand that is computed; a dynamic one is any."""
     result = call.outputs[0].shape
     computed = [x.shape for x, constant in zip(call.inputs, call.constant) if not constant]
-    return any(len(shape) < len(result) or shape[:1] != result[:1] for shape in computed)
+    return any(len(shape) < len(result) or len({*shape[:1], *result[:1]} - {-1}) > 1 for shape in computed)
 
 
 def in_float32(convert: Converter) -> Callable[[NetworkBuilder, OpNode], List[Tensor]]:

@@ -32,11 +32,13 @@ def seen_by_rules(call: relay.Call, monkeypatch: pytest.MonkeyPatch) -> OpCall:
 
 def test_rules_see_a_call_in_plain_values(monkeypatch: pytest.MonkeyPatch) -> None:
     weight = relay.const(np.ones((4, 3), "float32"))
-    assert seen_by_rules(typed(relay.nn.leaky_relu(X, 0.5)), monkeypatch) == OpCall(
+    seen = seen_by_rules(typed(relay.nn.leaky_relu(X, 0.5)), monkeypatch)
+    assert seen == OpCall(
         name="nn.leaky_relu",
         attrs={"alpha": 0.5},
         inputs=(ROW,),
         constant=(False,),
+        identity=seen.identity,
         outputs=(ROW,),
         options=CompileOptions(),
     )
@@ -44,6 +46,18 @@ def test_rules_see_a_call_in_plain_values(monkeypatch: pytest.MonkeyPatch) -> No
     assert dense.inputs == (ROW, TensorSpec((4, 3), "float32"))
     assert dense.constant == (False, True)
     assert dense.outputs == (TensorSpec((2, 4), "float32"),)
+
+
+def test_rules_see_which_operands_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    def same(a: relay.Expr, b: relay.Expr) -> bool:
+        first, second = seen_by_rules(typed(relay.add(a, b)), monkeypatch).identity
+        return first == second
+
+    negative = relay.negative(X)
+    assert same(X, X) and same(negative, negative)
+    assert not same(X, negative) and not same(negative, relay.negative(X))
+    assert same(relay.const(1.0), relay.const([1.0]))
+    assert not same(relay.const(1.0), relay.const(2.0)) and not same(X, relay.const(1.0))
 
 
 def test_rules_see_tuples_flattened(monkeypatch: pytest.MonkeyPatch) -> None:

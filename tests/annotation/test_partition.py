@@ -26,6 +26,11 @@ from ..support import (
     run_tvm,
 )
 
+
+def var(*shape: int) -> relay.Var:
+    return relay.var("x", shape=shape)
+
+
 IMAGE = relay.var("x", shape=(2, 3, 8, 8))
 NHWC_IMAGE = relay.var("x", shape=(2, 8, 8, 3))
 KERNEL = relay.const(random((4, 3, 3, 3)))
@@ -172,21 +177,22 @@ def test_subgraphs_without_multiply_accumulates_are_given_back() -> None:
 
 
 @pytest.mark.parametrize(
-    ("shapes", "reason"),
+    ("op", "body", "reason"),
     [
-        (((2, 3), (1, 3)), r"inputs have the batches \[1, 2\], and use_implicit_batch is on"),
-        (((2, 3), (3,)), r"inputs have the batches \[2, 3\]"),
-        (((2, 3), ()), "a scalar as input, and use_implicit_batch is on"),
+        ("add", relay.add(var(2, 3), var(1, 3)), "it touches the batch, and use_implicit_batch is on"),
+        ("add", relay.add(var(2, 3), var(3)), "it touches the batch, and use_implicit_batch is on"),
+        ("nn.prelu", relay.nn.prelu(var(2, 3), var(3)), r"the batches \[2, 3\], and use_implicit_batch is on"),
+        ("full", relay.full(var(), (2, 3)), "a scalar as input, and use_implicit_batch is on"),
     ],
 )
-def test_an_implicit_batch_is_one_batch(shapes: Any, reason: str) -> None:
-    mod = module(relay.add(*(relay.var(name, shape=shape) for name, shape in zip("xy", shapes))))
+def test_an_implicit_batch_is_one_batch(op: str, body: relay.Expr, reason: str) -> None:
+    mod = module(body)
     partitioned, _ = partition_for_tensorrt(mod)
     (refusal,) = partition_report(partitioned).refusals
     assert re.search(reason, refusal.reason)
     assert operators(partitioned) == {}
-    assert operators(partition_for_tensorrt(mod, use_implicit_batch=False)[0]) == {"add": 1}
-    assert operators(partition_for_tensorrt(mod, version=(10, 0, 0))[0]) == {"add": 1}
+    assert operators(partition_for_tensorrt(mod, use_implicit_batch=False)[0]) == {op: 1}
+    assert operators(partition_for_tensorrt(mod, version=(10, 0, 0))[0]) == {op: 1}
 
 
 def test_a_dynamic_batch_is_any_batch() -> None:
