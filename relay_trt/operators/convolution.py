@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, List, Optional, Sequence, Tuple, TypeVar
 import numpy as np
 
 from ..graph import TensorSpec
-from .linear import one_dtype, reshaped
+from .linear import one_dtype
 from .registry import OpCall, Operation, OpNode, operator
+from .shapes import reshaped
 from .windows import in_layout, unfit
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Optional
 import numpy as np
 
 from .registry import DATA, FLOATS, OpCall, OpNode, axis_is_batch, broadcasts_batch, in_float32, operator
+from .shapes import along_axis
 
 if TYPE_CHECKING:
     from ..runtime.builders import NetworkBuilder, Tensor
@@ -88,10 +89,7 @@ def leaky_relu(net: NetworkBuilder, op: OpNode) -> Tensor:
 @operator("nn.prelu", since=(6, 0, 1), touches_batch=axis_is_batch)
 def prelu(net: NetworkBuilder, op: OpNode) -> Tensor:
     x, alpha = op.inputs
-    along_axis = [-1] + [1] * (x.rank - op.axis() - 1)
-    if alpha.value is not None:
-        return net.prelu(x, net.constant(alpha.value.reshape(along_axis)))
-    return net.prelu(x, net.reshape(alpha, along_axis))
+    return net.prelu(x, along_axis(net, alpha, op.axis(), x.rank))
 
 
 def clip_rule(call: OpCall) -> Optional[str]:
@@ -195,7 +193,7 @@ def cast(net: NetworkBuilder, op: OpNode) -> Tensor:
 
 def or_rule(call: OpCall) -> Optional[str]:
     """any operands; of bool, two that differ, neither of them one constant"""
-    one_constant = any(c and math.prod(x.shape) == 1 for x, c in zip(call.inputs, call.constant))
+    one_constant = call.is_one_constant(0) or call.is_one_constant(1)
     if call.inputs[0].dtype == "bool" and (one_constant or call.identity[0] == call.identity[1]):
         return "of bool and one constant, or of the same operand twice: TensorRT 8.6 crashes"
     return None

@@ -6,7 +6,6 @@ wherever that leads, except that `scatter_elements` counts negative ones from th
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any, Optional
 
 import numpy as np
@@ -223,7 +222,7 @@ def _one_hot_axis(op: Operation[Any]) -> int:
 
 def one_hot_rule(call: OpCall) -> Optional[str]:
     """any axis; constant on and off values that differ"""
-    if not all(call.constant[1:]) or any(math.prod(spec.shape) != 1 for spec in call.inputs[1:]):
+    if not (call.is_one_constant(1) and call.is_one_constant(2)):
         return "the on and off values must be one constant each"
     if call.identity[1] == call.identity[2]:
         return "the on and off values are the same: TensorRT forgets how many there are"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, NamedTuple
 import numpy as np
 
 from .registry import DATA, FLOATS, OpCall, Operation, OpNode, axis_is_batch, operator
+from .shapes import sizes
 
 if TYPE_CHECKING:
     from ..runtime.builders import NetworkBuilder, Tensor
@@ -17,11 +18,6 @@ NUMBERS = (*FLOATS, "int32", "int64")
 
 #: A bound as large as this stands for the end of any dimension.
 UNBOUNDED = 2**31 - 1
-
-
-def sizes(shape: Sequence[int]) -> List[int]:
-    """``shape`` as `NetworkBuilder.reshape` takes it: a dynamic first dimension is copied."""
-    return [0 if dimension < 0 else dimension for dimension in shape]
 
 
 def changes_batch(call: OpCall) -> bool:
@@ -407,7 +403,7 @@ def pad_rule(call: OpCall) -> Optional[str]:
     mode, widths = call.attrs["pad_mode"], call.attrs["pad_width"]
     if mode not in ("constant", "edge", "reflect"):
         return f"mode {mode}: it must be constant, edge or reflect"
-    if mode == "constant" and not (call.constant[1] and math.prod(call.inputs[1].shape) == 1):
+    if mode == "constant" and not call.is_one_constant(1):
         return "the value must be one constant"
     for size, (before, after) in zip(call.shape, widths):
         if size < 0 and (before or after):

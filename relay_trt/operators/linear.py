@@ -8,6 +8,7 @@ import string
 from typing import TYPE_CHECKING, Dict, List, Optional, Sequence, Set, Tuple, TypeVar
 
 from .registry import FLOATS, OpCall, Operation, OpNode, broadcasts_batch, operator
+from .shapes import along_axis, reshaped
 
 if TYPE_CHECKING:
     from ..runtime.builders import NetworkBuilder, Tensor
@@ -23,11 +24,6 @@ def one_dtype(call: OpCall) -> Optional[str]:
     if call.outputs[0].dtype != dtypes[0]:
         return f"out_dtype {call.outputs[0].dtype} differs from the operands' {dtypes[0]}"
     return None
-
-
-def reshaped(net: NetworkBuilder, x: Tensor, shape: Sequence[int]) -> Tensor:
-    """x in another shape; a constant stays one."""
-    return net.reshape(x, shape) if x.value is None else net.constant(x.value.reshape(shape))
 
 
 def dense_rule(call: OpCall) -> Optional[str]:
@@ -85,7 +81,7 @@ def bias_add(net: NetworkBuilder, op: OpNode) -> Tensor:
     axis = op.axis()
     if bias.value is not None and x.dtype in FLOATS:
         return net.scale(x, None, bias.value, axis)
-    return net.elementwise(x, reshaped(net, bias, [-1] + [1] * (x.rank - axis - 1)), "sum")
+    return net.elementwise(x, along_axis(net, bias, axis, x.rank), "sum")
 
 
 @dataclasses.dataclass(frozen=True)

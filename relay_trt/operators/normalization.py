@@ -9,6 +9,7 @@ import numpy as np
 
 from .reduction import reduce_rule
 from .registry import OpCall, OpNode, axes_have_batch, axis_is_batch, in_float32, operator
+from .shapes import along_axis, sizes
 
 if TYPE_CHECKING:
     from ..runtime.builders import NetworkBuilder, Tensor
@@ -44,8 +45,8 @@ def _folded_batch_norm(net: NetworkBuilder, op: OpNode) -> Tensor:
 def _computed_batch_norm(net: NetworkBuilder, op: OpNode) -> Tensor:
     x, gamma, beta, mean, variance = op.inputs
     axis = op.axis()
-    centered = net.elementwise(x, _along(net, mean, axis, x.rank), "sub")
-    deviation = _deviation(net, _along(net, variance, axis, x.rank), op.attrs["epsilon"])
+    centered = net.elementwise(x, along_axis(net, mean, axis, x.rank), "sub")
+    deviation = _deviation(net, along_axis(net, variance, axis, x.rank), op.attrs["epsilon"])
     return _scaled(net, op, net.elementwise(centered, deviation, "div"), gamma, beta)
 
 
@@ -83,8 +84,7 @@ def group_norm(net: NetworkBuilder, op: OpNode) -> Tensor:
     before = [0, math.prod(x.shape[1:axis])][: min(axis, 2)]
     grouped = net.reshape(x, [*before, groups, math.prod(x.shape[axis:]) // groups])
     normalized = _normalized(net, grouped, [grouped.rank - 1], op.attrs["epsilon"])
-    shape = [0 if dimension < 0 else dimension for dimension in x.shape]
-    return _scaled(net, op, net.reshape(normalized, shape), gamma, beta)
+    return _scaled(net, op, net.reshape(normalized, sizes(x.shape)), gamma, beta)
 
 
 @operator("nn.l2_normalize", rule=reduce_rule, touches_batch=axes_have_batch)
@@ -156,13 +156,7 @@ def _deviation(net: NetworkBuilder, variance: Tensor, epsilon: float) -> Tensor:
 def _scaled(net: NetworkBuilder, op: OpNode, x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
     """x * gamma + beta along the axis of ``op``, as far as it scales and centers."""
     if op.attrs["scale"]:
-        x = net.elementwise(x, _along(net, gamma, op.axis(), x.rank), "prod")
+        x = net.elementwise(x, along_axis(net, gamma, op.axis(), x.rank), "prod")
     if op.attrs["center"]:
-        x = net.elementwise(x, _along(net, beta, op.axis(), x.rank), "sum")
+        x = net.elementwise(x, along_axis(net, beta, op.axis(), x.rank), "sum")
     return x
-
-
-def _along(net: NetworkBuilder, values: Tensor, axis: int, rank: int) -> Tensor:
-    """``values``, one for each index of ``axis``, such that they broadcast."""
-    shape = [-1] + [1] * (rank - axis - 1)
-    return net.reshape(values, shape) if values.value is None else net.constant(values.value.reshape(shape))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -117,6 +118,10 @@ class OpCall(Operation[TensorSpec]):
     constant: Tuple[bool, ...]
     identity: Tuple[Hashable, ...]
     options: CompileOptions
+
+    def is_one_constant(self, operand: int) -> bool:
+        """Whether an operand is a constant of one element."""
+        return self.constant[operand] and math.prod(self.inputs[operand].shape) == 1
 
 
 @dataclasses.dataclass(frozen=True)

@@ -193,8 +193,8 @@ class TensorRTBuilder(NetworkBuilder):
         )
         if kernel.value is None:
             layer.set_input(1, self.itensor(kernel))
-        layer.stride_nd, layer.dilation_nd, layer.num_groups = tuple(strides), tuple(dilation), groups
-        layer.pre_padding, layer.post_padding = tuple(pre_padding), tuple(post_padding)
+        self._set_window(layer, strides, pre_padding, post_padding)
+        layer.dilation_nd, layer.num_groups = tuple(dilation), groups
         return self._result(layer, x.dtype)
 
     def deconvolution(
@@ -219,8 +219,8 @@ class TensorRTBuilder(NetworkBuilder):
                 self.itensor(x), kernel.shape[1] * groups, kernel.shape[2:], weights, self._trt.Weights()
             )
         )
-        layer.stride_nd, layer.dilation_nd, layer.num_groups = tuple(strides), tuple(dilation), groups
-        layer.pre_padding, layer.post_padding = tuple(pre_padding), tuple(post_padding)
+        self._set_window(layer, strides, pre_padding, post_padding)
+        layer.dilation_nd, layer.num_groups = tuple(dilation), groups
         return self._result(layer, x.dtype)
 
     def pooling(
@@ -241,8 +241,7 @@ class TensorRTBuilder(NetworkBuilder):
             )
         kind_ = getattr(self._trt.PoolingType, _POOLING[kind])
         layer = self._checked(self.network.add_pooling_nd(self.itensor(x), kind_, tuple(window)))
-        layer.stride_nd = tuple(strides)
-        layer.pre_padding, layer.post_padding = tuple(pre_padding), tuple(post_padding)
+        self._set_window(layer, strides, pre_padding, post_padding)
         modes = self._trt.PaddingMode
         layer.padding_mode = modes.EXPLICIT_ROUND_UP if ceil_mode else modes.EXPLICIT_ROUND_DOWN
         if kind == "average":
@@ -417,6 +416,12 @@ class TensorRTBuilder(NetworkBuilder):
         if len(shape) == 1:
             return self.itensor(batch)
         return self.itensor(self.concatenation([batch, self.constant(np.array(shape[1:], dtype))], 0))
+
+    def _set_window(
+        self, layer: Any, strides: Sequence[int], pre_padding: Sequence[int], post_padding: Sequence[int]
+    ) -> None:
+        layer.stride_nd = tuple(strides)
+        layer.pre_padding, layer.post_padding = tuple(pre_padding), tuple(post_padding)
 
     def _unsqueezed(self, x: Tensor) -> Tensor:
         """x with a last dimension of 1: windows move over two or three dimensions only."""

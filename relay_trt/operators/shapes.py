@@ -1,0 +1,23 @@
+"""Shapes that several families of operators ask for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, List, Sequence
+
+if TYPE_CHECKING:
+    from ..runtime.builders import NetworkBuilder, Tensor
+
+
+def sizes(shape: Sequence[int]) -> List[int]:
+    """``shape`` as `NetworkBuilder.reshape` takes it: a dynamic first dimension is copied."""
+    return [0 if dimension < 0 else dimension for dimension in shape]
+
+
+def reshaped(net: NetworkBuilder, x: Tensor, shape: Sequence[int]) -> Tensor:
+    """x in another shape; a constant stays one."""
+    return net.reshape(x, shape) if x.value is None else net.constant(x.value.reshape(shape))
+
+
+def along_axis(net: NetworkBuilder, values: Tensor, axis: int, rank: int) -> Tensor:
+    """``values``, one for each index of ``axis``, such that they broadcast to a tensor of ``rank``."""
+    return reshaped(net, values, [-1] + [1] * (rank - axis - 1))
