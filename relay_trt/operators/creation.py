@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Optional
 
 import numpy as np
 
 from ..graph import TensorSpec
-from .registry import DATA, OpNode, operator
+from .registry import DATA, OpCall, OpNode, operator
 
 if TYPE_CHECKING:
     from ..runtime.builders import NetworkBuilder, Tensor
 
 
+def like_rule(call: OpCall) -> Optional[str]:
+    """a shape without a dynamic dimension"""
+    # A choice between a value and itself, which would have that shape, TensorRT does not broadcast.
+    return "the shape is not known before run time" if -1 in call.outputs[0].shape else None
+
+
 @operator("zeros", dtypes=DATA)
+@operator("zeros_like", since=(7, 0, 0), dtypes=DATA, rule=like_rule)
 def zeros(net: NetworkBuilder, op: OpNode) -> Tensor:
     (spec,) = op.outputs
     return net.constant(np.zeros(spec.shape, spec.dtype))
 
 
 @operator("ones", dtypes=DATA)
+@operator("ones_like", since=(7, 0, 0), dtypes=DATA, rule=like_rule)
 def ones(net: NetworkBuilder, op: OpNode) -> Tensor:
     (spec,) = op.outputs
     return net.constant(np.ones(spec.shape, spec.dtype))
@@ -30,20 +38,9 @@ def full(net: NetworkBuilder, op: OpNode) -> Tensor:
     return _filled(net, op.inputs[0], op.outputs[0])
 
 
-@operator("full_like", since=(7, 0, 0), dtypes=DATA)
+@operator("full_like", since=(7, 0, 0), dtypes=DATA, rule=like_rule)
 def full_like(net: NetworkBuilder, op: OpNode) -> Tensor:
-    like, value = op.inputs
-    return _filled_like(net, like, value, op.outputs[0])
-
-
-@operator("zeros_like", since=(7, 0, 0), dtypes=DATA)
-def zeros_like(net: NetworkBuilder, op: OpNode) -> Tensor:
-    return _filled_like(net, op.inputs[0], net.constant(np.array(0)), op.outputs[0])
-
-
-@operator("ones_like", since=(7, 0, 0), dtypes=DATA)
-def ones_like(net: NetworkBuilder, op: OpNode) -> Tensor:
-    return _filled_like(net, op.inputs[0], net.constant(np.array(1)), op.outputs[0])
+    return _filled(net, op.inputs[1], op.outputs[0])
 
 
 def _filled(net: NetworkBuilder, value: Tensor, spec: TensorSpec) -> Tensor:
@@ -52,12 +49,3 @@ def _filled(net: NetworkBuilder, value: Tensor, spec: TensorSpec) -> Tensor:
     if value.value is not None:
         return net.constant(np.full(spec.shape, value.value))
     return net.broadcast(net.reshape(value, [1] * len(spec.shape)), spec.shape) if spec.shape else value
-
-
-def _filled_like(net: NetworkBuilder, like: Tensor, value: Tensor, spec: TensorSpec) -> Tensor:
-    if -1 not in spec.shape:
-        return _filled(net, value, spec)
-    # A choice between the value and itself, by a condition that has the shape of ``like``, whatever that holds.
-    number = net.cast(like, "int32") if like.dtype == "bool" else like
-    value = net.cast(net.cast(value, spec.dtype), number.dtype)
-    return net.cast(net.select(net.elementwise(number, number, "equal"), value, value), spec.dtype)

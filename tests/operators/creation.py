@@ -45,6 +45,8 @@ CASES = [
 ]
 
 REFUSED = [
+    # To TensorRT, a choice between a value and itself does not broadcast.
+    Refused("full_like", lambda x: relay.full_like(x, relay.const(1.5)), ((relay.Any(), 3),), "not known before run"),
     Refused("zeros_like", relay.zeros_like, ONE, "int64 needs TensorRT 10 or newer", ("int64",)),
     Refused("full", lambda x: relay.full(x, (2,), "int8"), ((),), "int8[2]: the dtype must be"),
 ]
