@@ -8,6 +8,7 @@
  */
 #include <stddef.h>
 #include <stdint.h>
+#include <unistd.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -27,27 +28,37 @@ int TVMFuncCall(void* func, TVMValue* args, int* type_codes, int num_args, TVMVa
 int TVMFuncFree(void* func);
 void TVMAPISetLastError(const char* message);
 
-/* Undefined, and then null, in a process without Python. */
-int Py_IsInitialized(void) __attribute__((weak));
-int Py_AddPendingCall(int (*function)(void*), void* argument) __attribute__((weak));
-
 static const char graph_json[] =
 @JSON@;
 
 /* The packed function that runs this subgraph: shared by all who loaded this library in the process. */
 static void* subgraph;
+/* The process that made it, and where that takes it back. */
+static pid_t owner;
+static int release_descriptor;
 
 static int fail(const char* message) {
   TVMAPISetLastError(message);
   return -1;
 }
 
+/* Call the Python runtime. What stops Python but is no error to it, such as Ctrl-C, does not get through TVM: the call
+ * then fails and sets no error, or succeeds and returns nothing. relay_trt.runtime has TVM raise the error of either as
+ * what it was. */
+static int call(void* function, TVMValue* args, int* codes, int num_args, TVMValue* ret, int expected_code) {
+  static const char interrupted[] = "KeyboardInterrupt: @SYMBOL@ was interrupted before it was done";
+  int ret_code;
+  TVMAPISetLastError(interrupted);
+  if (TVMFuncCall(function, args, codes, num_args, ret, &ret_code) != 0) return -1;
+  return ret_code == expected_code ? 0 : fail(interrupted);
+}
+
 /* Make the subgraph. Two threads may get here at once: one of them keeps what it made. */
 static int create(TVMValue constants, int constants_code) {
   void* create_subgraph = NULL;
   void* expected = NULL;
-  TVMValue args[2], ret;
-  int codes[2] = {kStr, constants_code}, ret_code;
+  TVMValue args[2], made, descriptor;
+  int codes[2] = {kStr, constants_code};
 
   TVMFuncGetGlobal("relay_trt.create_subgraph", &create_subgraph);
   if (!create_subgraph) {
@@ -55,9 +66,16 @@ static int create(TVMValue constants, int constants_code) {
   }
   args[0].v_str = graph_json;
   args[1] = constants;
-  if (TVMFuncCall(create_subgraph, args, codes, 2, &ret, &ret_code) != 0) return -1;
-  if (!__atomic_compare_exchange_n(&subgraph, &expected, ret.v_handle, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
-    TVMFuncFree(ret.v_handle);
+  if (call(create_subgraph, args, codes, 2, &made, kPackedFunc) != 0) return -1;
+  args[0].v_str = "release_descriptor";
+  if (call(made.v_handle, args, codes, 1, &descriptor, kInt) != 0) {
+    TVMFuncFree(made.v_handle);
+    return -1;
+  }
+  release_descriptor = (int)descriptor.v_int64;
+  owner = getpid();
+  if (!__atomic_compare_exchange_n(&subgraph, &expected, made.v_handle, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
+    TVMFuncFree(made.v_handle);
   }
   return 0;
 }
@@ -73,16 +91,21 @@ __attribute__((visibility("default"))) int __init_@SYMBOL@(
   return create(args[0], type_codes[0]);
 }
 
-/* args: the input tensors, then the output tensors. */
+/* args: the input tensors, then the output tensors; or a string, a question that the runtime answers by a number. */
 __attribute__((visibility("default"))) int @SYMBOL@(
     TVMValue* args, int* type_codes, int num_args, TVMValue* ret, int* ret_code, void* resource) {
   void* tensors[@NUM_TENSORS@];
   void* function = __atomic_load_n(&subgraph, __ATOMIC_ACQUIRE);
   TVMValue call_args[1], call_ret;
-  int call_codes[1] = {kHandle}, call_ret_code;
-  (void)ret;
-  (void)ret_code;
+  int call_codes[1] = {kHandle};
   (void)resource;
+  if (!function) {
+    return fail("@SYMBOL@ was called before its constants were loaded");
+  }
+  if (num_args == 1 && type_codes[0] == kStr) {
+    *ret_code = kInt;
+    return call(function, args, type_codes, 1, ret, kInt);
+  }
   if (num_args != @NUM_TENSORS@) {
     return fail("@SYMBOL@ expects @NUM_INPUTS@ inputs and @NUM_OUTPUTS@ outputs, and got another number of arguments");
   }
@@ -92,18 +115,19 @@ __attribute__((visibility("default"))) int @SYMBOL@(
     }
     tensors[i] = args[i].v_handle;
   }
-  if (!function) {
-    return fail("@SYMBOL@ was called before its constants were loaded");
-  }
   call_args[0].v_handle = tensors;
-  return TVMFuncCall(function, call_args, call_codes, 1, &call_ret, &call_ret_code);
+  return call(function, call_args, call_codes, 1, &call_ret, kInt);
 }
 
-/* Runs when the library is closed, with the loader's lock held. To free the subgraph now could wait for ever: it ends
- * an engine's threads, and they want that lock. Python does it as soon as its main thread is back in Python. At the end
- * of the process Python may be gone, and the subgraph with it. */
+/* Runs when the library is closed, with the loader's lock held. To free the subgraph here could wait for ever: it ends
+ * an engine's threads, and they want that lock. So a thread of the runtime is told to; it reads from a pipe, and what
+ * that has no room for stays. A forked process has a copy of the subgraph, but no such thread, and must not tell its
+ * parent's. */
 __attribute__((destructor)) static void release(void) {
-  if (subgraph && Py_AddPendingCall && Py_IsInitialized()) Py_AddPendingCall(TVMFuncFree, subgraph);
+  if (subgraph && getpid() == owner) {
+    ssize_t written = write(release_descriptor, &subgraph, sizeof subgraph);
+    (void)written;
+  }
 }
 
 #ifdef __cplusplus

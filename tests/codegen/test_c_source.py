@@ -35,6 +35,15 @@ def test_compiles_without_warnings(compiler: str, tmp_path: Path) -> None:
     subprocess.run([*compiler, *options, tmp_path / "source"], check=True)
 
 
+def test_it_needs_tvm_and_the_c_library_alone(tmp_path: Path) -> None:
+    """A target's processes may have no Python, and its Python no shared library."""
+    (tmp_path / "source.c").write_text(c_source(GRAPH))
+    subprocess.run(["gcc", "-fPIC", "-c", "-o", tmp_path / "source.o", tmp_path / "source.c"], check=True)
+    done = subprocess.run(["nm", "-u", tmp_path / "source.o"], capture_output=True, text=True, check=True)
+    names = {line.split()[-1] for line in done.stdout.splitlines()} - {"_GLOBAL_OFFSET_TABLE_", "__stack_chk_fail"}
+    assert {name for name in names if not name.startswith("TVM")} == {"getpid", "write"}
+
+
 def test_the_json_arrives_as_it_was(tmp_path: Path) -> None:
     """Whatever characters a graph holds, and however long it is."""
     many = tuple(dataclasses.replace(GRAPH.nodes[2], attrs={**GRAPH.nodes[2].attrs, "i": i}) for i in range(500))

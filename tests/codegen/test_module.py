@@ -1,6 +1,10 @@
 from __future__ import annotations
 
-import gc
+import os
+import subprocess
+import sys
+import threading
+import time
 import weakref
 from pathlib import Path
 from typing import Any, Callable, List
@@ -150,18 +154,161 @@ def test_wrong_arguments_are_named(partitioned: tvm.IRModule, tmp_path: Path) ->
         subgraph(x, x)
 
 
-def test_a_closed_library_is_freed_outside_of_the_loader(
-    partitioned: tvm.IRModule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The loader holds a lock while it closes a library, and an engine's threads may wait for that lock."""
-    made: List[weakref.ref] = []
+def subgraph_function(library: tvm.runtime.Module, mod: tvm.IRModule) -> Any:
+    """The function of a module's first subgraph."""
+    return library.get_function(relay_trt.partition_report(mod).subgraphs[0].symbol, query_imports=True)
 
-    def create(*args: Any) -> Subgraph:
-        subgraph = Subgraph(*args)
-        made.append(weakref.ref(subgraph))
+
+def test_a_subgraph_answers_questions(partitioned: tvm.IRModule, tmp_path: Path) -> None:
+    library = tvm.runtime.load_module(str(compile_library(partitioned, tmp_path / "lib.so")))
+    function = subgraph_function(library, partitioned)
+    found = runtime.subgraphs[function("id")]
+    assert found.graph.symbol == relay_trt.partition_report(partitioned).subgraphs[0].symbol
+    with pytest.raises(Exception, match="answers the questions .*, not 'who'"):
+        function("who")
+
+
+class Stop(BaseException):
+    """As KeyboardInterrupt, one that TVM does not take for an error; and one that the runtime does not know."""
+
+
+# Where the runtime does not catch it, ctypes drops it, with a warning.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("exception", [KeyboardInterrupt, SystemExit, Stop])
+def test_an_interrupted_call_does_not_succeed(
+    partitioned: tvm.IRModule,
+    expected: List[np.ndarray],
+    exception: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise exception
+
+    path = compile_library(partitioned, tmp_path / "lib.so")
+    with monkeypatch.context() as patch:
+        patch.setattr(runtime.Graph, "from_json", interrupt)
+        with pytest.raises(KeyboardInterrupt, match="main_0 was interrupted before it was done"):
+            run_library(path, DATA)
+    graph_module = GraphModule(tvm.runtime.load_module(str(path))["default"](tvm.cpu(0)))
+    with monkeypatch.context() as patch:
+        patch.setattr(Subgraph, "run", interrupt)
+        with pytest.raises(KeyboardInterrupt, match="main_0 was interrupted before it was done"):
+            run_graph(graph_module, DATA)
+    assert_close(run_graph(graph_module, DATA), expected)
+
+
+def chain(length: int) -> tvm.IRModule:
+    """That many subgraphs, one after the other."""
+    x = relay.var("x", shape=(1, 3, 8, 8))
+    body: relay.Expr = x
+    for _ in range(length):
+        body = not_offloaded(relay.nn.relu(body))
+    mod, _ = relay_trt.partition_for_tensorrt(module(body))
+    assert len(relay_trt.partition_report(mod).subgraphs) == length
+    return mod
+
+
+MANY = 40
+
+
+@pytest.fixture(scope="module")
+def long_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return compile_library(chain(MANY), tmp_path_factory.mktemp("long") / "lib.so")
+
+
+@pytest.fixture
+def freed(monkeypatch: pytest.MonkeyPatch) -> List[str]:
+    """For each subgraph that is freed, the thread that does it."""
+    threads: List[str] = []
+    references: List[weakref.ref] = []
+
+    def create(*args: Any, **kwargs: Any) -> Subgraph:
+        subgraph = Subgraph(*args, **kwargs)
+        references.append(weakref.ref(subgraph, lambda _: threads.append(threading.current_thread().name)))
         return subgraph
 
     monkeypatch.setattr(runtime, "Subgraph", create)
-    run_library(compile_library(partitioned, tmp_path / "lib.so"), DATA)
-    gc.collect()
-    assert [reference() is None for reference in made] == [True, True]
+    monkeypatch.setattr(runtime, "references", references, raising=False)  # they must live for their callbacks
+    return threads
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 10) -> bool:
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.01)
+    return condition()
+
+
+def test_a_closed_library_is_freed_outside_of_the_loader(long_library: Path, freed: List[str]) -> None:
+    """The loader holds a lock while it closes a library, and an engine's threads may wait for that lock."""
+    run_library(long_library, DATA)
+    assert wait_for(lambda: len(freed) == MANY)
+    assert set(freed) == {"relay_trt-release"}
+
+
+def test_it_is_freed_while_the_main_thread_waits(long_library: Path, freed: List[str]) -> None:
+    """In a lock, for something that comes only after that."""
+    lock = threading.Lock()
+    lock.acquire()
+
+    def work() -> None:
+        run_library(long_library, DATA)
+        if wait_for(lambda: len(freed) == MANY):
+            lock.release()
+
+    threading.Thread(target=work).start()
+    assert lock.acquire(timeout=20)
+
+
+def test_a_forked_process_does_not_free_its_parents(
+    partitioned: tvm.IRModule, tmp_path: Path, freed: List[str]
+) -> None:
+    library = tvm.runtime.load_module(str(compile_library(partitioned, tmp_path / "lib.so")))
+    function = subgraph_function(library, partitioned)
+    number = function("id")
+    pid = os.fork()
+    if pid == 0:
+        del library, function  # closes its copy
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+    assert not wait_for(lambda: bool(freed), seconds=0.3)
+    assert function("id") == number
+    x, y = tvm.nd.array(DATA["x"]), tvm.nd.array(np.zeros((1, 4, 6, 6), "float32"))
+    function(x, y)
+    del library, function
+    assert wait_for(lambda: len(freed) == 1)
+
+
+END = """if True:
+    import sys, weakref
+    import numpy as np, tvm
+    from tvm.contrib.graph_executor import GraphModule
+    import relay_trt.runtime
+
+    modules = [GraphModule(tvm.runtime.load_module(path)["default"](tvm.cpu(0))) for path in sys.argv[1:]]
+    for module in modules:
+        module.run(x=np.ones((1, 3, 8, 8), "float32"))
+    say = lambda _: print("freed", flush=True)
+    references = [weakref.ref(subgraph, say) for subgraph in relay_trt.runtime.module.subgraphs.values()]
+"""
+
+
+@pytest.mark.parametrize(
+    ("last", "freed"),
+    [("", 0), ("del modules, module\n", MANY + 2), ("del modules, module; raise SystemExit", MANY + 2)],
+    ids=["as it is", "closed", "closed and left"],
+)
+def test_a_process_ends_cleanly(
+    partitioned: tvm.IRModule, long_library: Path, tmp_path: Path, last: str, freed: int
+) -> None:
+    libraries = [long_library, compile_library(partitioned, tmp_path / "lib.so")]
+    done = subprocess.run(
+        [sys.executable, "-W", "error::ResourceWarning", "-c", f"{END}    {last}", *libraries],
+        env={**os.environ, "TVM_TENSORRT_ENGINE": "onnxruntime"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.split() == ["freed"] * freed

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import ctypes
 import gc
-from typing import Any, List
+from typing import Any, Dict, List
 
 import numpy as np
 import pytest
 import tvm
 
-from relay_trt.graph import GraphError
+from relay_trt.graph import Graph, GraphError
 from relay_trt.runtime import module
+from relay_trt.runtime.release import release_descriptor
+from relay_trt.runtime.subgraph import Subgraph
 
 from ..support import random
 from .support import Network
@@ -54,12 +56,41 @@ def test_a_call() -> None:
 
 def test_the_weights_are_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
     addresses: List[int] = []
-    monkeypatch.setattr(
-        module, "Subgraph", lambda graph, constants: addresses.extend(v.ctypes.data for v in constants.values())
-    )
+
+    def create(graph: Graph, constants: Dict[str, np.ndarray], *args: Any, **kwargs: Any) -> Subgraph:
+        addresses.extend(value.ctypes.data for value in constants.values())
+        return Subgraph(graph, constants, *args, **kwargs)
+
+    monkeypatch.setattr(module, "Subgraph", create)
     array = tvm.nd.array(WEIGHT)
     module.create_subgraph(graph_json(), [array])
     assert addresses == [array.handle.contents.data]
+
+
+def test_questions() -> None:
+    run = create(graph_json(), WEIGHT)
+    number = run("id")
+    assert module.subgraphs[number].graph.symbol == "tested"
+    assert run("release_descriptor") == release_descriptor()
+    with pytest.raises(ValueError, match="""tested answers the questions "id" and "release_descriptor", not 'who'"""):
+        run("who")
+    del run
+    gc.collect()
+    assert number not in module.subgraphs
+
+
+@pytest.mark.parametrize("exception", [KeyboardInterrupt, SystemExit])
+def test_an_interrupted_call_returns_nothing(exception: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """TVM would drop the exception."""
+
+    def interrupt(*_: object) -> None:
+        raise exception
+
+    run = create(graph_json(), WEIGHT)
+    arrays = [tvm.nd.array(random((2, 3))), tvm.nd.empty((2, 4))]
+    assert run(addresses(*arrays)) == 0
+    monkeypatch.setattr(Subgraph, "run", interrupt)
+    assert run(addresses(*arrays)) is None
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,88 @@
+"""Subgraphs of closed libraries, by their handles alone; tests/codegen/test_module.py closes real ones."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+import time
+import weakref
+from typing import Any, Callable, List, Tuple
+
+import pytest
+import tvm
+
+from relay_trt.runtime.release import release_descriptor
+
+
+class Engine:
+    """What a packed function owns."""
+
+
+def handle() -> Tuple[bytes, weakref.ref]:
+    """The handle of a packed function that nobody else frees, and what it owns."""
+    engine = Engine()
+    function = tvm.runtime.convert(lambda: engine)
+    function.is_global = True  # TVM's object does not free it
+    return bytes(ctypes.c_void_p(function.handle.value)), weakref.ref(engine)
+
+
+def wait_for(condition: Callable[[], bool]) -> bool:
+    end = time.monotonic() + 10
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.01)
+    return condition()
+
+
+def release_threads() -> List[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "relay_trt-release"]
+
+
+def test_what_is_written_is_freed() -> None:
+    descriptor = release_descriptor()
+    made = [handle() for _ in range(100)]
+    assert all(reference() for _, reference in made)
+    for written, _ in made:
+        assert os.write(descriptor, written) == len(written)
+    assert wait_for(lambda: not any(reference() for _, reference in made))
+
+
+def test_one_thread_for_all() -> None:
+    assert len({release_descriptor() for _ in range(3)}) == 1
+    assert len(release_threads()) == 1
+    assert release_threads()[0].daemon  # the process does not wait for it
+
+
+def test_a_write_does_not_block() -> None:
+    """A destructor runs with the loader's lock held."""
+    assert not os.get_blocking(release_descriptor())
+
+
+def in_a_fork(test: Callable[[], Any]) -> Any:
+    """What a forked process computes, as text."""
+    ours, theirs = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.write(theirs, str(test()).encode())
+        finally:
+            os._exit(0)
+    os.close(theirs)
+    with os.fdopen(ours) as result:
+        text = result.read()
+    os.waitpid(pid, 0)
+    return text
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_forked_process_has_its_own() -> None:
+    parents = release_descriptor()
+
+    def works() -> Tuple[bool, bool, int]:
+        written, reference = handle()
+        os.write(release_descriptor(), written)
+        freed = wait_for(lambda: not reference())
+        return release_descriptor() != parents, freed, len(release_threads())
+
+    assert in_a_fork(works) == str((True, True, 1))
+    assert release_descriptor() == parents
