@@ -37,6 +37,9 @@ class CompileOptions:
         Bytes of scratch memory that TensorRT may use for one engine.
     use_fp16 : bool
         Let TensorRT compute in float16 where that is faster.
+    dynamic_shapes : bool
+        Offload operators of which dimensions other than the first are dynamic, too: the subgraphs carry
+        profiles. Like TensorRT 10, such networks have no implicit batch.
     """
 
     tensorrt_version: Version = OLDEST_TENSORRT
@@ -44,10 +47,11 @@ class CompileOptions:
     remove_no_mac_subgraphs: bool = False
     max_workspace_size: int = 1 << 30
     use_fp16: bool = False
+    dynamic_shapes: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tensorrt_version", _checked_version(self.tensorrt_version))
-        for name in ("use_implicit_batch", "remove_no_mac_subgraphs", "use_fp16"):
+        for name in ("use_implicit_batch", "remove_no_mac_subgraphs", "use_fp16", "dynamic_shapes"):
             value = getattr(self, name)
             if value not in (True, False):
                 raise TypeError(f"option {name!r} must be True or False, not {value!r}")
@@ -57,6 +61,8 @@ class CompileOptions:
             raise ValueError(f"option 'max_workspace_size' must be a number of bytes above 0, not {size!r}")
         if self.use_implicit_batch and self.tensorrt_version >= (10, 0, 0):
             logger.info("TensorRT %s has no implicit batch: use_implicit_batch is off", _dotted(self.tensorrt_version))
+            object.__setattr__(self, "use_implicit_batch", False)
+        if self.dynamic_shapes:
             object.__setattr__(self, "use_implicit_batch", False)
 
     def to_dict(self) -> Dict[str, Any]:

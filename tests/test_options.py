@@ -39,6 +39,7 @@ def test_unknown_option_is_named() -> None:
         ({"max_workspace_size": True}, r"'max_workspace_size'.* not True"),
         ({"use_fp16": "yes"}, r"'use_fp16' must be True or False, not 'yes'"),
         ({"use_implicit_batch": None}, r"'use_implicit_batch' must be True or False"),
+        ({"dynamic_shapes": {}}, r"'dynamic_shapes' must be True or False, not {}"),
         ({"remove_no_mac_subgraphs": 2}, r"'remove_no_mac_subgraphs' must be True or False"),
     ],
 )
@@ -51,6 +52,10 @@ def test_implicit_batch_ended_with_tensorrt_10(log: pytest.LogCaptureFixture) ->
     assert CompileOptions((8, 6, 1)).use_implicit_batch
     assert not CompileOptions((10, 0, 0)).use_implicit_batch
     assert "TensorRT 10.0.0 has no implicit batch" in log.text
+
+
+def test_dynamic_shapes_have_no_implicit_batch() -> None:
+    assert not CompileOptions((8, 6, 1), dynamic_shapes=True).use_implicit_batch
 
 
 def test_is_frozen() -> None:
