@@ -7,11 +7,13 @@ import contextvars
 import math
 from typing import Hashable, Iterator, List, Optional
 
+import tvm
 from tvm import relay
 
 from ..operators import OpCall, refusal
 from ..options import CompileOptions
 from ..relay_ir import attributes, tensor_specs
+from .quantized import asymmetry
 
 # What the module that is being partitioned is partitioned for; each thread sees its own.
 _options: contextvars.ContextVar[CompileOptions] = contextvars.ContextVar("options", default=CompileOptions())
@@ -30,7 +32,7 @@ def matching(options: CompileOptions) -> Iterator[None]:
 def decide(call: relay.Call) -> Optional[str]:
     """Why a type-checked call cannot be offloaded, or None where it can. Never raises for valid Relay."""
     try:
-        return refusal(op_call(call, _options.get()))
+        return asymmetry(call) or refusal(op_call(call, _options.get()))
     except ValueError as error:  # an operand that is no tensor, an attribute that JSON cannot hold
         return str(error)
     except KeyError as error:  # an attribute that TVM added later
@@ -55,11 +57,18 @@ def op_call(call: relay.Call, options: CompileOptions) -> OpCall:
         name=call.op.name,
         attrs=attributes(call),
         inputs=tuple(spec for specs in inputs for spec in specs),
-        constant=tuple(isinstance(operand, relay.Constant) for operand, specs in zip(operands, inputs) for _ in specs),
+        constant=tuple(_is_constant(operand) for operand, specs in zip(operands, inputs) for _ in specs),
         identity=tuple((_identity(operand), i) for operand, specs in zip(operands, inputs) for i in range(len(specs))),
         outputs=tensor_specs(call.checked_type),
         options=options,
     )
+
+
+def _is_constant(operand: relay.Expr) -> bool:
+    """Whether an operand is a constant, or one that is quantized."""
+    if isinstance(operand, relay.Call) and isinstance(operand.op, tvm.ir.Op) and operand.op.name == "qnn.dequantize":
+        operand = operand.args[0]
+    return isinstance(operand, relay.Constant)
 
 
 def _identity(operand: relay.Expr) -> Hashable:
