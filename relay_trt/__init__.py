@@ -12,23 +12,27 @@ from typing import TYPE_CHECKING, Any, List
 from .version import __version__
 
 if TYPE_CHECKING:
+    from .ahead_of_time import build_engines
     from .annotation import PartitionReport, partition_for_tensorrt, partition_report
     from .codegen import load
     from .operators import OpCall, OpNode, operator
     from .options import CompileOptions
-    from .runtime import get_tensorrt_version, is_tensorrt_runtime_enabled
+    from .runtime import get_tensorrt_version, is_tensorrt_runtime_enabled, subgraphs, warm_up
 
 _HOME = {
     "CompileOptions": "options",
     "OpCall": "operators",
     "OpNode": "operators",
     "PartitionReport": "annotation",
+    "build_engines": "ahead_of_time",
     "partition_for_tensorrt": "annotation",
     "partition_report": "annotation",
     "load": "codegen",
     "operator": "operators",
     "get_tensorrt_version": "runtime",
     "is_tensorrt_runtime_enabled": "runtime",
+    "subgraphs": "runtime",
+    "warm_up": "runtime",
 }
 
 __all__ = [
@@ -37,12 +41,15 @@ __all__ = [
     "OpNode",
     "PartitionReport",
     "__version__",
+    "build_engines",
     "get_tensorrt_version",
     "is_tensorrt_runtime_enabled",
     "load",
     "operator",
     "partition_for_tensorrt",
     "partition_report",
+    "subgraphs",
+    "warm_up",
 ]
 
 

@@ -9,14 +9,18 @@ symbol and the options that the subgraph was partitioned with.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
-from typing import Any, Dict, List, Mapping, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Tuple
+
+import numpy as np
 
 from .options import CompileOptions
 from .version import __version__
 
 FORMAT = 1
 INPUT, CONST, KERNEL = "input", "const", "kernel"
+DIGEST_ATTR = "sha256"  # of a constant: code generation has its values at hand, and the runtime need not read them
 
 
 class GraphError(ValueError):
@@ -44,6 +48,57 @@ class TensorSpec:
 
 
 @dataclasses.dataclass(frozen=True)
+class Profile:
+    """The shapes that a network input will have, for TensorRT's optimization profile.
+
+    Attributes
+    ----------
+    min, opt, max : tuple of int
+        The smallest shape, the one to be fastest for, and the largest; no dimension of one exceeds that of the next.
+    """
+
+    min: Tuple[int, ...]
+    opt: Tuple[int, ...]
+    max: Tuple[int, ...]
+
+    def admits(self, shape: Tuple[int, ...]) -> bool:
+        """Whether an input of ``shape`` lies between the smallest and the largest."""
+        return len(shape) == len(self.min) and all(low <= d <= high for low, d, high in zip(self.min, shape, self.max))
+
+    def including(self, shape: Tuple[int, ...]) -> Profile:
+        """The profile that admits ``shape`` too."""
+        return Profile(tuple(map(min, self.min, shape)), self.opt, tuple(map(max, self.max, shape)))
+
+    def to_dict(self) -> Dict[str, List[int]]:
+        """The shapes as a dict that JSON can hold; `from_dict` reads it back."""
+        return {name: list(shape) for name, shape in dataclasses.asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, shapes: Mapping[str, Any], spec: TensorSpec) -> Profile:
+        """Read the shapes of an input that was declared as ``spec``.
+
+        Raises
+        ------
+        ValueError
+            Where they are not three shapes of positive integers, in order, that the input may have.
+        """
+        names = [field.name for field in dataclasses.fields(cls)]
+        if not isinstance(shapes, Mapping) or sorted(shapes) != sorted(names):
+            raise ValueError(f"{shapes!r} does not consist of {', '.join(names)}")
+        for name in names:
+            shape = shapes[name]
+            if not isinstance(shape, (list, tuple)) or not all(type(d) is int and d > 0 for d in shape):
+                raise ValueError(f"{name} is {shape!r}: it must be a list of integers above 0")
+            if not spec.admits(tuple(shape)):
+                raise ValueError(f"{name} is {list(shape)}, which {spec} does not admit")
+        smallest, best, largest = (tuple(shapes[name]) for name in names)
+        if any(not low <= d <= high for low, d, high in zip(smallest, best, largest)):
+            listed = f"min {list(smallest)}, opt {list(best)} and max {list(largest)}"
+            raise ValueError(f"{listed}: no dimension may exceed the next one's")
+        return cls(smallest, best, largest)
+
+
+@dataclasses.dataclass(frozen=True)
 class Entry:
     """One output of one node."""
 
@@ -67,6 +122,8 @@ class Node:
         The operands of a kernel, tuples flattened. They precede it in the graph.
     attrs : dict
         The Relay attributes of a kernel.
+    profile : Profile, optional
+        The shapes that an input with dynamic dimensions will have, where they are known.
     """
 
     op: str
@@ -74,16 +131,32 @@ class Node:
     outputs: Tuple[TensorSpec, ...]
     inputs: Tuple[Entry, ...] = ()
     attrs: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    profile: Optional[Profile] = None
 
 
 @dataclasses.dataclass(frozen=True)
 class Graph:
-    """One subgraph, its nodes in topological order."""
+    """One subgraph, its nodes in topological order.
+
+    Attributes
+    ----------
+    symbol : str
+        The global symbol of its function.
+    nodes : tuple of Node
+        Inputs, constants and kernels.
+    heads : tuple of Entry
+        What it produces.
+    options : CompileOptions
+        What it was partitioned with.
+    engine : dict, optional
+        What the engine was built from and for that travels in the library: the last constant is its plan, as uint8.
+    """
 
     symbol: str
     nodes: Tuple[Node, ...]
     heads: Tuple[Entry, ...]
     options: CompileOptions
+    engine: Optional[Mapping[str, Any]] = None
 
     def inputs(self) -> List[Node]:
         """The network's inputs, in the order of the function's arguments."""
@@ -101,6 +174,26 @@ class Graph:
         """What the subgraph produces, in the order of the function's results."""
         return [self.spec(head) for head in self.heads]
 
+    def without_engine(self) -> Graph:
+        """The same graph without the engine that travels with it, and without its plan."""
+        if self.engine is None:
+            return self
+        plan = self.constants()[-1]
+        return dataclasses.replace(self, nodes=tuple(node for node in self.nodes if node is not plan), engine=None)
+
+    def digest(self, constants: Mapping[str, np.ndarray]) -> str:
+        """What tells this graph with these weights from all others: a SHA-256, in hexadecimal.
+
+        Parameters
+        ----------
+        constants : dict of str to numpy.ndarray
+            The values of its constants; those are read whose digests are not in the graph.
+        """
+        total = hashlib.sha256(self.to_json().encode())
+        for node in self.constants():
+            total.update((node.attrs.get(DIGEST_ATTR) or array_digest(constants[node.name])).encode())
+        return total.hexdigest()
+
     def to_json(self) -> str:
         """Write the graph; `from_json` reads it back."""
         row_ptr = [0]
@@ -116,6 +209,8 @@ class Graph:
             "heads": [[head.node, head.index, 0] for head in self.heads],
             "node_row_ptr": row_ptr,
         }
+        if self.engine is not None:
+            document["engine"] = dict(self.engine)
         return json.dumps(document, separators=(",", ":"))
 
     @classmethod
@@ -145,6 +240,7 @@ class Graph:
                 nodes=tuple(_node_from_json(node) for node in document["nodes"]),
                 heads=tuple(Entry(head[0], head[1]) for head in document["heads"]),
                 options=CompileOptions.from_dict(document["options"]),
+                engine=document.get("engine"),
             )
             graph._check()
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
@@ -160,6 +256,8 @@ class Graph:
                 if not 0 <= entry.node < i:
                     raise ValueError(f"node {i} ({node.name}) reads node {entry.node}, which does not precede it")
                 self._check_entry(entry)
+        if self.engine is not None and (self.nodes[-1].op != CONST or self.nodes[-1].outputs[0].dtype != "uint8"):
+            raise ValueError("it has an engine, but its last node is no plan")
         if not self.heads:
             raise ValueError("it has no heads")
         for head in self.heads:
@@ -170,12 +268,19 @@ class Graph:
             raise ValueError(f"there is no output {entry.index} of node {entry.node}")
 
 
+def array_digest(value: np.ndarray) -> str:
+    """The SHA-256, in hexadecimal, of the elements of an array in their order."""
+    return hashlib.sha256(np.ascontiguousarray(value).data).hexdigest()
+
+
 def _node_to_json(node: Node) -> Dict[str, Any]:
     attrs: Dict[str, Any] = {
         **node.attrs,
         "shape": [[list(output.shape) for output in node.outputs]],
         "dtype": [[output.dtype for output in node.outputs]],
     }
+    if node.profile is not None:
+        attrs["profile"] = node.profile.to_dict()
     document: Dict[str, Any] = {"op": node.op, "name": node.name, "attrs": attrs}
     if node.op == KERNEL:
         attrs["num_inputs"], attrs["num_outputs"] = str(len(node.inputs)), str(len(node.outputs))
@@ -190,10 +295,13 @@ def _node_from_json(document: Mapping[str, Any]) -> Node:
     shapes, dtypes = attrs.pop("shape")[0], attrs.pop("dtype")[0]
     if len(shapes) != len(dtypes) or not all(type(d) is int and d >= -1 for shape in shapes for d in shape):
         raise ValueError(f"shape and dtype of node {document['name']!r} do not describe its outputs")
+    outputs = tuple(TensorSpec(tuple(shape), str(dtype)) for shape, dtype in zip(shapes, dtypes))
+    profile = attrs.pop("profile", None) if document["op"] == INPUT else None
     return Node(
         op=document["op"],
         name=document["name"],
-        outputs=tuple(TensorSpec(tuple(shape), str(dtype)) for shape, dtype in zip(shapes, dtypes)),
+        outputs=outputs,
         inputs=tuple(Entry(entry[0], entry[1]) for entry in document.get("inputs", ())),
         attrs=attrs,
+        profile=None if profile is None else Profile.from_dict(profile, outputs[0]),
     )

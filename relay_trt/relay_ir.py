@@ -21,8 +21,11 @@ except ImportError as error:
 _TAKEN = "tensorrt" in tvm.target.Target.list_kinds() or tvm.get_global_func("relay.ext.tensorrt", allow_missing=True)
 COMPILER = "relay_trt" if _TAKEN else "tensorrt"
 
-# The attribute of a partitioned function that holds its options, as JSON.
+# The attributes of a partitioned function that hold, as JSON, its options, the profiles of its parameters, and what the
+# engine that is in it was built from and for.
 OPTIONS_ATTR = "relay_trt.options"
+PROFILES_ATTR = "relay_trt.profiles"
+ENGINE_ATTR = "relay_trt.engine"
 
 
 def tensor_specs(type_: relay.Type) -> Tuple[TensorSpec, ...]:
@@ -48,9 +51,12 @@ def attributes(call: relay.Call) -> Dict[str, Any]:
     ValueError
         Where an attribute is of a kind that has no such value; the message names it.
     """
-    if call.attrs is None:
-        return {}
-    return {name: _plain(value, name) for name, value in _fields(call.attrs).items()}
+    return plain(call.attrs)
+
+
+def plain(attrs: Any) -> Dict[str, Any]:
+    """The attributes of an operator, None where it has none, as `attributes` returns those of a call."""
+    return {} if attrs is None else {name: _plain(value, name) for name, value in _fields(attrs).items()}
 
 
 def _fields(attrs: Any) -> Dict[str, Any]:

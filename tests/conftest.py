@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from typing import Any, List
 
 import numpy as np
 import pytest
@@ -37,3 +38,20 @@ def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
     monkeypatch.setenv("TVM_TENSORRT_USE_TF32", "0")
     monkeypatch.setenv("TVM_TENSORRT_BUILDER_LEVEL", "0")
     return str(request.param)
+
+
+@pytest.fixture
+def builds(monkeypatch: pytest.MonkeyPatch) -> List[Any]:
+    """The requests for which engines of either kind are built."""
+    from relay_trt.runtime.engines.onnxruntime import OnnxRuntimeEngine
+    from relay_trt.runtime.engines.tensorrt import TensorRTEngine
+
+    requests: List[Any] = []
+    for engine in (OnnxRuntimeEngine, TensorRTEngine):
+
+        def counted(request: Any, build: Any = engine.build) -> Any:
+            requests.append(request)
+            return build(request)
+
+        monkeypatch.setattr(engine, "build", counted)
+    return requests

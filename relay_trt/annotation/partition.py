@@ -11,10 +11,13 @@ from tvm import relay
 from tvm.relay import dataflow_pattern as dfp
 
 from .. import codegen  # noqa: F401  registers relay.ext.<compiler>, which relay.build calls
+from ..graph import Profile
 from ..options import OLDEST_TENSORRT, CompileOptions, installed_tensorrt_version
-from ..relay_ir import OPTIONS_ATTR, tensor_specs
+from ..relay_ir import OPTIONS_ATTR, PROFILES_ATTR, tensor_specs
 from .inline import inline
 from .match import matching
+from .profiles import InputShapes, input_profiles, subgraph_profiles
+from .quantized import quantize_explicitly
 from .regions import offload
 from .report import (
     MAC_OPERATORS,
@@ -47,6 +50,7 @@ def partition_for_tensorrt(
     remove_no_mac_subgraphs: bool = False,
     max_workspace_size: int = 1 << 30,
     use_fp16: bool = False,
+    input_shapes: Optional[Mapping[str, InputShapes]] = None,
 ) -> Tuple[tvm.IRModule, Dict[str, Any]]:
     """Split a module: what TensorRT supports goes into subgraphs, the rest stays with TVM.
 
@@ -66,6 +70,12 @@ def partition_for_tensorrt(
         Bytes of scratch memory that TensorRT may use for one engine.
     use_fp16 : bool
         Let TensorRT compute in float16 where that is faster.
+    input_shapes : dict, optional
+        The shapes that the inputs of ``main`` with dynamic dimensions (``relay.Any()``) will have: by name, a dict
+        with the shapes ``"min"``, ``"opt"`` (the one to be fastest for) and ``"max"``, or one shape for all three.
+        Engines are then built once, for all of them, and dimensions other than the first may be dynamic. Without
+        it only the first may, and an engine is built anew where a call asks for more. Turns ``use_implicit_batch``
+        off.
 
     Returns
     -------
@@ -88,19 +98,22 @@ def partition_for_tensorrt(
         remove_no_mac_subgraphs=remove_no_mac_subgraphs,
         max_workspace_size=max_workspace_size,
         use_fp16=use_fp16,
+        dynamic_shapes=input_shapes is not None,
     )
     _check_module(mod)
     # ConvertLayout is a pass of level 3, and TVM's default level is 2: the result must not depend on it.
     attrs = mod.attrs
     with tvm.transform.PassContext(opt_level=3), matching(options):
         mod = _prepare(mod, params or {})
+        inputs = None if input_shapes is None else input_profiles(mod["main"], input_shapes)
         mod, given_back = offload(mod, lambda function: _unwanted(function, options))
         report = PartitionReport(
             subgraphs=[subgraph_report(function) for function in _subgraphs(mod).values()],
             refusals=summarize(refused_calls(mod) + given_back),
         )
+        profiles = {} if inputs is None else subgraph_profiles(mod, inputs)
     for name, function in _subgraphs(mod).items():
-        mod[name] = function.with_attr(OPTIONS_ATTR, json.dumps(options.to_dict()))
+        mod[name] = _labelled(function, options, profiles.get(name.name_hint, {}))
     mod["main"] = mod["main"].with_attr(REPORT_ATTR, report.to_json())
     for name in attrs.keys() if attrs else ():
         mod = mod.with_attr(name, tvm.runtime.convert(attrs[name]))
@@ -128,6 +141,7 @@ def _prepare(mod: tvm.IRModule, params: Mapping[str, Any]) -> tvm.IRModule:
     for name, function in mod.functions.items():
         if isinstance(function, relay.Function):
             mod[name] = dfp.rewrite(_RemoveDropout(), function)
+    mod = quantize_explicitly(mod)
     # Only where it is needed: what ConvertLayout requires, and a Sequential runs, takes every bias_add apart.
     layout = [relay.transform.ConvertLayout(LAYOUTS)] if _needs_layout(mod) else []
     passes = [*layout, relay.transform.FoldConstant(), relay.transform.InferType()]
@@ -158,6 +172,13 @@ def _needs_layout(mod: tvm.IRModule) -> bool:
 def _subgraphs(mod: tvm.IRModule) -> Dict[tvm.ir.GlobalVar, relay.Function]:
     names = [name for name, function in mod.functions.items() if is_subgraph(function)]
     return {name: mod[name] for name in sorted(names, key=lambda name: (len(name.name_hint), name.name_hint))}
+
+
+def _labelled(function: relay.Function, options: CompileOptions, profiles: Mapping[str, Profile]) -> relay.Function:
+    """A subgraph with what code generation must know of it."""
+    function = function.with_attr(OPTIONS_ATTR, json.dumps(options.to_dict()))
+    shapes = {param: profile.to_dict() for param, profile in profiles.items()}
+    return function.with_attr(PROFILES_ATTR, json.dumps(shapes)) if shapes else function
 
 
 def _unwanted(function: relay.Function, options: CompileOptions) -> Optional[str]:

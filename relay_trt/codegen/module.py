@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,10 @@ from typing import Any
 import tvm
 from tvm import relay
 
-from ..options import CompileOptions
-from ..relay_ir import COMPILER, OPTIONS_ATTR
+from ..relay_ir import COMPILER
 from .c_source import c_source
 from .pass_config import accept_options, options_of_pass_context
-from .serializer import serialize
+from .serializer import options_of, serialize
 
 # Set by TVM on the functions that it compiles for its ahead-of-time executor.
 _AOT_ATTR = "used_memory"
@@ -45,18 +43,9 @@ def compile_subgraph(function: relay.Function) -> tvm.runtime.Module:
             "that delivers the weights, and with tensors that have no shape. Build for the graph executor or the VM"
         )
     symbol = str(function.attrs["global_symbol"])
-    graph = serialize(function, symbol, _options(function))
+    graph = serialize(function, symbol, options_of_pass_context() or options_of(function))
     create = tvm.get_global_func("runtime.CSourceModuleCreate")
     return create(c_source(graph), "c", [symbol], [node.name for node in graph.constants()])
-
-
-def _options(function: relay.Function) -> CompileOptions:
-    given = options_of_pass_context()
-    if given is not None:
-        return given
-    if OPTIONS_ATTR in function.attrs.keys():
-        return CompileOptions.from_dict(json.loads(str(function.attrs[OPTIONS_ATTR])))
-    return CompileOptions()
 
 
 def load(library: Any) -> tvm.runtime.Module:

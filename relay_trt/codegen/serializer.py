@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Dict, List, Tuple
+import json
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
+import numpy as np
 import tvm
 from tvm import relay
 
-from ..graph import CONST, INPUT, KERNEL, Entry, Graph, Node
+from ..graph import CONST, DIGEST_ATTR, INPUT, KERNEL, Entry, Graph, Node, Profile, TensorSpec, array_digest
 from ..options import CompileOptions
-from ..relay_ir import attributes, tensor_specs
+from ..relay_ir import ENGINE_ATTR, OPTIONS_ATTR, PROFILES_ATTR, attributes, tensor_specs
 
 
 def serialize(function: relay.Function, symbol: str, options: CompileOptions) -> Graph:
@@ -50,7 +52,11 @@ def serialize(function: relay.Function, symbol: str, options: CompileOptions) ->
         if isinstance(expr, (tvm.ir.Op, relay.Function)):
             return
         if isinstance(expr, relay.Constant):
-            add(expr, Node(CONST, f"{symbol}_const_{constants}", tensor_specs(expr.checked_type)))
+            value = expr.data.numpy()
+            # Not of its type: Relay may have given it that of another operand, with dynamic dimensions.
+            spec = TensorSpec(value.shape, value.dtype.name)
+            attrs = {DIGEST_ATTR: array_digest(value)}
+            add(expr, Node(CONST, f"{symbol}_const_{constants}", (spec,), attrs=attrs))
             constants += 1
         elif isinstance(expr, relay.Tuple):
             entries[expr] = tuple(entry for field in expr.fields for entry in entries[field])
@@ -65,7 +71,35 @@ def serialize(function: relay.Function, symbol: str, options: CompileOptions) ->
         elif expr not in entries:
             raise ValueError(f"{symbol}: a {type(expr).__name__} cannot be serialized")
 
+    profiles = _attribute(function, PROFILES_ATTR) or {}
     for param in function.params:
-        add(param, Node(INPUT, param.name_hint, tensor_specs(param.checked_type)))
+        add(param, _input(param, profiles))
     relay.analysis.post_order_visit(function, visit)
-    return Graph(symbol, tuple(nodes), entries[function.body], options)
+    return Graph(symbol, tuple(nodes), entries[function.body], options, _attribute(function, ENGINE_ATTR))
+
+
+def constants_of(function: relay.Function, graph: Graph) -> Dict[str, np.ndarray]:
+    """The values of the constants of a function that was serialized to ``graph``, by name."""
+    values: List[np.ndarray] = []
+
+    def visit(expr: relay.Expr) -> None:
+        if isinstance(expr, relay.Constant):
+            values.append(expr.data.numpy())
+
+    relay.analysis.post_order_visit(function, visit)
+    return {node.name: value for node, value in zip(graph.constants(), values)}
+
+
+def options_of(function: relay.Function) -> CompileOptions:
+    """What a function was partitioned with; the defaults for one that another tool partitioned."""
+    return CompileOptions.from_dict(_attribute(function, OPTIONS_ATTR) or {})
+
+
+def _attribute(function: relay.Function, name: str) -> Optional[Dict[str, Any]]:
+    attrs = function.attrs
+    return json.loads(str(attrs[name])) if attrs and name in attrs.keys() else None
+
+
+def _input(param: relay.Var, profiles: Mapping[str, Any]) -> Node:
+    name, specs = param.name_hint, tensor_specs(param.checked_type)
+    return Node(INPUT, name, specs, profile=Profile.from_dict(profiles[name], specs[0]) if name in profiles else None)

@@ -1,6 +1,18 @@
 """The operators, by family; importing this package fills the registry."""
 
-from . import convolution, creation, elementwise, indexing, layout, linear, normalization, pooling, reduction, resize
+from . import (
+    convolution,
+    creation,
+    elementwise,
+    indexing,
+    layout,
+    linear,
+    normalization,
+    pooling,
+    quantization,
+    reduction,
+    resize,
+)
 from .registry import OPERATORS, OpCall, Operation, Operator, OpNode, in_float32, operator, refusal
 
 __all__ = [
@@ -19,6 +31,7 @@ __all__ = [
     "normalization",
     "operator",
     "pooling",
+    "quantization",
     "reduction",
     "refusal",
     "resize",

@@ -43,8 +43,8 @@ def _mixes_batch(call: OpCall) -> bool:
     return not call.constant[1] or any(layout[0] != "N" for layout in layouts)
 
 
-@operator("nn.conv1d", "nn.conv2d", rule=convolution_rule, touches_batch=_mixes_batch)
-@operator("nn.conv3d", since=(6, 0, 1), rule=convolution_rule, touches_batch=_mixes_batch)
+@operator("nn.conv1d", "nn.conv2d", rule=convolution_rule, touches_batch=_mixes_batch, any_dynamic=True)
+@operator("nn.conv3d", since=(6, 0, 1), rule=convolution_rule, touches_batch=_mixes_batch, any_dynamic=True)
 def convolution(net: NetworkBuilder, op: OpNode) -> Tensor:
     x, kernel = op.inputs
     groups, spatial = op.attrs["groups"], SPATIAL[op.name]
@@ -65,8 +65,10 @@ def convolution(net: NetworkBuilder, op: OpNode) -> Tensor:
     return in_layout(net, result, "NC" + spatial, _out_layout(op))
 
 
-@operator("nn.conv1d_transpose", "nn.conv2d_transpose", rule=transposed_rule, touches_batch=_mixes_batch)
-@operator("nn.conv3d_transpose", since=(6, 0, 1), rule=transposed_rule, touches_batch=_mixes_batch)
+@operator(
+    "nn.conv1d_transpose", "nn.conv2d_transpose", rule=transposed_rule, touches_batch=_mixes_batch, any_dynamic=True
+)
+@operator("nn.conv3d_transpose", since=(6, 0, 1), rule=transposed_rule, touches_batch=_mixes_batch, any_dynamic=True)
 def transposed_convolution(net: NetworkBuilder, op: OpNode) -> Tensor:
     x, kernel = op.inputs
     dilation, spatial = op.attrs["dilation"], SPATIAL[op.name]
@@ -97,6 +99,8 @@ def _unreadable(call: OpCall) -> Optional[str]:
             return f"{attr} {layout}: it must be a permutation of {letters}"
     if -1 in call.shape and call.attrs["data_layout"][0] != "N":
         return "the dynamic first dimension must be the batch"
+    if min(_channels(call)) < 0:
+        return "the number of channels must be known"
     if -1 in call.inputs[1].shape:
         return "the shape of the kernel must be known"
     return None
@@ -124,7 +128,8 @@ def _unfit_transposed(call: OpCall) -> Optional[str]:
     if not orders:
         return _misfit(call)
     sizes, inferred = _transposed_sizes(call), _sizes(call.outputs[0].shape, _out_layout(call), SPATIAL[call.name])
-    if sizes != inferred or min(sizes) < 1:
+    image = _sizes(call.shape, call.attrs["data_layout"], SPATIAL[call.name])
+    if sizes != inferred or any(size < 1 for size, whole in zip(sizes, image) if whole >= 0):
         return f"the result would have the sizes {sizes}, and Relay infers {inferred}"
     if len(orders) > 1 and layout.index("O") < layout.index("I"):
         return f"kernel_layout {layout}: releases of TVM differ in which of two equal dimensions belongs to the input"
@@ -143,7 +148,9 @@ def _transposed_sizes(call: OpCall) -> List[int]:
     image = _sizes(call.shape, attrs["data_layout"], spatial)
     window = _sizes(call.inputs[1].shape, attrs["kernel_layout"], spatial)
     sides = zip(image, window, attrs["strides"], attrs["dilation"], attrs["output_padding"], before, after)
-    return [(size - 1) * stride + (k - 1) * d + 1 + o - b - a for size, k, stride, d, o, b, a in sides]
+    return [
+        -1 if size < 0 else (size - 1) * stride + (k - 1) * d + 1 + o - b - a for size, k, stride, d, o, b, a in sides
+    ]
 
 
 def _sizes(shape: Sequence[int], layout: str, letters: str) -> List[int]:

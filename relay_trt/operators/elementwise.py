@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import TYPE_CHECKING, Optional
 
 import numpy as np
 
-from .registry import DATA, FLOATS, OpCall, OpNode, axis_is_batch, broadcasts_batch, in_float32, operator
+from .registry import (
+    DATA,
+    FLOATS,
+    OpCall,
+    OpNode,
+    axis_is_batch,
+    broadcasts_batch,
+    in_float32,
+    known_axis_rule,
+    operator,
+)
 from .shapes import along_axis
 
 if TYPE_CHECKING:
     from ..runtime.builders import NetworkBuilder, Tensor
 
 NUMBERS = (*FLOATS, "int32")
+
+# Which dimensions are known does not matter to what is computed element by element.
+elementwise = functools.partial(operator, any_dynamic=True)
 
 ACTIVATION = {"sigmoid": "sigmoid", "tanh": "tanh"}
 UNARY = {
@@ -68,12 +82,12 @@ COMPARISON = {
 # -- activations ------------------------------------------------------------------------------------------------------
 
 
-@operator(*ACTIVATION)
+@elementwise(*ACTIVATION)
 def activation(net: NetworkBuilder, op: OpNode) -> Tensor:
     return net.activation(op.inputs[0], ACTIVATION[op.name])
 
 
-@operator("nn.relu", dtypes=NUMBERS)
+@elementwise("nn.relu", dtypes=NUMBERS)
 def relu(net: NetworkBuilder, op: OpNode) -> Tensor:
     (x,) = op.inputs
     if x.dtype == "int32":
@@ -81,12 +95,12 @@ def relu(net: NetworkBuilder, op: OpNode) -> Tensor:
     return net.activation(x, "relu")
 
 
-@operator("nn.leaky_relu", since=(5, 1, 5))
+@elementwise("nn.leaky_relu", since=(5, 1, 5))
 def leaky_relu(net: NetworkBuilder, op: OpNode) -> Tensor:
     return net.activation(op.inputs[0], "leaky_relu", alpha=op.attrs["alpha"])
 
 
-@operator("nn.prelu", since=(6, 0, 1), touches_batch=axis_is_batch)
+@elementwise("nn.prelu", since=(6, 0, 1), rule=known_axis_rule, touches_batch=axis_is_batch)
 def prelu(net: NetworkBuilder, op: OpNode) -> Tensor:
     x, alpha = op.inputs
     return net.prelu(x, along_axis(net, alpha, op.axis(), x.rank))
@@ -102,7 +116,7 @@ def clip_rule(call: OpCall) -> Optional[str]:
     return None
 
 
-@operator("clip", since=(5, 1, 5), dtypes=NUMBERS, rule=clip_rule)
+@elementwise("clip", since=(5, 1, 5), dtypes=NUMBERS, rule=clip_rule)
 def clip(net: NetworkBuilder, op: OpNode) -> Tensor:
     (x,) = op.inputs
     low, high = op.attrs["a_min"], op.attrs["a_max"]
@@ -120,21 +134,21 @@ def clip(net: NetworkBuilder, op: OpNode) -> Tensor:
 # -- one operand ------------------------------------------------------------------------------------------------------
 
 
-@operator("exp", "log", "sqrt")
-@operator("sin", "cos", "tan", "asin", "acos", "atan", since=(5, 1, 5))
-@operator("sinh", "cosh", "asinh", "acosh", "atanh", "ceil", "floor", since=(5, 1, 5))
-@operator("erf", since=(7, 0, 0))
+@elementwise("exp", "log", "sqrt")
+@elementwise("sin", "cos", "tan", "asin", "acos", "atan", since=(5, 1, 5))
+@elementwise("sinh", "cosh", "asinh", "acosh", "atanh", "ceil", "floor", since=(5, 1, 5))
+@elementwise("erf", since=(7, 0, 0))
 def unary(net: NetworkBuilder, op: OpNode) -> Tensor:
     return net.unary(op.inputs[0], UNARY[op.name])
 
 
-@operator(*LOGARITHM)
+@elementwise(*LOGARITHM)
 def logarithm(net: NetworkBuilder, op: OpNode) -> Tensor:
     (x,) = op.inputs
     return net.elementwise(net.unary(x, "log"), net.scalar(1.0 / math.log(LOGARITHM[op.name]), x), "prod")
 
 
-@operator("rsqrt")
+@elementwise("rsqrt")
 def rsqrt(net: NetworkBuilder, op: OpNode) -> Tensor:
     return net.unary(net.unary(op.inputs[0], "sqrt"), "recip")
 
@@ -142,18 +156,18 @@ def rsqrt(net: NetworkBuilder, op: OpNode) -> Tensor:
 # Not every TensorRT's Unary layer takes integers; the ElementWise layer does.
 
 
-@operator("negative", dtypes=NUMBERS)
+@elementwise("negative", dtypes=NUMBERS)
 def negative(net: NetworkBuilder, op: OpNode) -> Tensor:
     return _negated(net, op.inputs[0])
 
 
-@operator("abs", dtypes=NUMBERS)
+@elementwise("abs", dtypes=NUMBERS)
 def absolute(net: NetworkBuilder, op: OpNode) -> Tensor:
     (x,) = op.inputs
     return net.elementwise(x, _negated(net, x), "max") if x.dtype == "int32" else net.unary(x, "abs")
 
 
-@operator("sign", since=(8, 0, 0), dtypes=NUMBERS)
+@elementwise("sign", since=(8, 0, 0), dtypes=NUMBERS)
 def sign(net: NetworkBuilder, op: OpNode) -> Tensor:
     (x,) = op.inputs
     if x.dtype != "int32":
@@ -161,12 +175,12 @@ def sign(net: NetworkBuilder, op: OpNode) -> Tensor:
     return net.elementwise(net.elementwise(x, net.scalar(-1, x), "max"), net.scalar(1, x), "min")
 
 
-@operator("trunc", since=(7, 0, 0))
+@elementwise("trunc", since=(7, 0, 0))
 def trunc(net: NetworkBuilder, op: OpNode) -> Tensor:
     return _truncated(net, op.inputs[0])
 
 
-@operator("round", since=(7, 0, 0))
+@elementwise("round", since=(7, 0, 0))
 def round_half_away(net: NetworkBuilder, op: OpNode) -> Tensor:
     """Halves go away from 0; the layer that rounds takes them to even numbers."""
     (x,) = op.inputs
@@ -178,12 +192,12 @@ def round_half_away(net: NetworkBuilder, op: OpNode) -> Tensor:
     return net.select(_is_negative(net, x), _negated(net, rounded), rounded)
 
 
-@operator("copy", dtypes=DATA)
+@elementwise("copy", dtypes=DATA)
 def copy(net: NetworkBuilder, op: OpNode) -> Tensor:
     return op.inputs[0]
 
 
-@operator("cast", "cast_like", dtypes=DATA)
+@elementwise("cast", "cast_like", dtypes=DATA)
 def cast(net: NetworkBuilder, op: OpNode) -> Tensor:
     return net.cast(op.inputs[0], op.outputs[0].dtype)
 
@@ -199,18 +213,20 @@ def or_rule(call: OpCall) -> Optional[str]:
     return None
 
 
-@operator("add", "subtract", "divide", dtypes=NUMBERS, touches_batch=broadcasts_batch)
-@operator("multiply", "minimum", dtypes=(*NUMBERS, "bool"), touches_batch=broadcasts_batch)
-@operator("maximum", dtypes=(*NUMBERS, "bool"), rule=or_rule, touches_batch=broadcasts_batch)
-@operator("logical_or", "bitwise_or", since=(7, 0, 0), dtypes=("bool",), rule=or_rule, touches_batch=broadcasts_batch)
-@operator("logical_and", "logical_xor", since=(7, 0, 0), dtypes=("bool",), touches_batch=broadcasts_batch)
-@operator("bitwise_and", "bitwise_xor", since=(7, 0, 0), dtypes=("bool",), touches_batch=broadcasts_batch)
+@elementwise("add", "subtract", "divide", dtypes=NUMBERS, touches_batch=broadcasts_batch)
+@elementwise("multiply", "minimum", dtypes=(*NUMBERS, "bool"), touches_batch=broadcasts_batch)
+@elementwise("maximum", dtypes=(*NUMBERS, "bool"), rule=or_rule, touches_batch=broadcasts_batch)
+@elementwise(
+    "logical_or", "bitwise_or", since=(7, 0, 0), dtypes=("bool",), rule=or_rule, touches_batch=broadcasts_batch
+)
+@elementwise("logical_and", "logical_xor", since=(7, 0, 0), dtypes=("bool",), touches_batch=broadcasts_batch)
+@elementwise("bitwise_and", "bitwise_xor", since=(7, 0, 0), dtypes=("bool",), touches_batch=broadcasts_batch)
 def binary(net: NetworkBuilder, op: OpNode) -> Tensor:
     a, b = op.inputs
     return net.elementwise(a, b, (LOGICAL if a.dtype == "bool" else BINARY)[op.name])
 
 
-@operator("power", touches_batch=broadcasts_batch)
+@elementwise("power", touches_batch=broadcasts_batch)
 def power(net: NetworkBuilder, op: OpNode) -> Tensor:
     """Squares and cubes are products: quicker than a power, and right for negative bases whatever a power does."""
     base, exponent = op.inputs
@@ -222,7 +238,7 @@ def power(net: NetworkBuilder, op: OpNode) -> Tensor:
 
 
 # A quotient just below a whole number would become it in float16.
-@operator("floor_divide", "trunc_divide", since=(7, 0, 0), dtypes=NUMBERS, touches_batch=broadcasts_batch)
+@elementwise("floor_divide", "trunc_divide", since=(7, 0, 0), dtypes=NUMBERS, touches_batch=broadcasts_batch)
 @in_float32
 def whole_division(net: NetworkBuilder, op: OpNode) -> Tensor:
     a, b = op.inputs
@@ -230,15 +246,15 @@ def whole_division(net: NetworkBuilder, op: OpNode) -> Tensor:
 
 
 # The `mod` of floats is exact in TVM, and cannot be had from a quotient that is rounded.
-@operator("mod", since=(7, 0, 0), dtypes=("int32",), touches_batch=broadcasts_batch)
-@operator("floor_mod", "trunc_mod", since=(7, 0, 0), dtypes=NUMBERS, touches_batch=broadcasts_batch)
+@elementwise("mod", since=(7, 0, 0), dtypes=("int32",), touches_batch=broadcasts_batch)
+@elementwise("floor_mod", "trunc_mod", since=(7, 0, 0), dtypes=NUMBERS, touches_batch=broadcasts_batch)
 @in_float32
 def remainder(net: NetworkBuilder, op: OpNode) -> Tensor:
     a, b = op.inputs
     return _rest(net, a, b, _whole_quotient(net, a, b, rounds_down=op.name == "floor_mod"))
 
 
-@operator(*COMPARISON, since=(7, 0, 0), dtypes=(*NUMBERS, "bool"), touches_batch=broadcasts_batch)
+@elementwise(*COMPARISON, since=(7, 0, 0), dtypes=(*NUMBERS, "bool"), touches_batch=broadcasts_batch)
 def comparison(net: NetworkBuilder, op: OpNode) -> Tensor:
     # TensorRT compares numbers only.
     a, b = (net.cast(x, "int32") if x.dtype == "bool" else x for x in op.inputs)
@@ -246,7 +262,7 @@ def comparison(net: NetworkBuilder, op: OpNode) -> Tensor:
     return net.elementwise(first, others[0], "or") if others else first
 
 
-@operator("not_equal", since=(7, 0, 0), dtypes=(*NUMBERS, "bool"), touches_batch=broadcasts_batch)
+@elementwise("not_equal", since=(7, 0, 0), dtypes=(*NUMBERS, "bool"), touches_batch=broadcasts_batch)
 def not_equal(net: NetworkBuilder, op: OpNode) -> Tensor:
     a, b = op.inputs
     if a.dtype == "bool":
@@ -257,7 +273,7 @@ def not_equal(net: NetworkBuilder, op: OpNode) -> Tensor:
 # -- bool and choice --------------------------------------------------------------------------------------------------
 
 
-@operator("logical_not", "bitwise_not", since=(7, 0, 0), dtypes=("bool",))
+@elementwise("logical_not", "bitwise_not", since=(7, 0, 0), dtypes=("bool",))
 def logical_not(net: NetworkBuilder, op: OpNode) -> Tensor:
     return net.unary(op.inputs[0], "not")
 
@@ -267,7 +283,7 @@ def classification_rule(call: OpCall) -> Optional[str]:
     return None if call.inputs[0].dtype in FLOATS else f"{call.inputs[0]}: only floats have NaN and infinity"
 
 
-@operator("isnan", "isinf", "isfinite", since=(7, 0, 0), dtypes=(*FLOATS, "bool"), rule=classification_rule)
+@elementwise("isnan", "isinf", "isfinite", since=(7, 0, 0), dtypes=(*FLOATS, "bool"), rule=classification_rule)
 @in_float32
 def classification(net: NetworkBuilder, op: OpNode) -> Tensor:
     (x,) = op.inputs
@@ -280,13 +296,14 @@ def classification(net: NetworkBuilder, op: OpNode) -> Tensor:
 
 
 def where_rule(call: OpCall) -> Optional[str]:
-    """two choices that differ, or that are as large as the result"""
-    if call.identity[1] == call.identity[2] and call.inputs[1].shape != call.outputs[0].shape:
+    """two choices that differ, or that are known to be as large as the result"""
+    choice, result = call.inputs[1].shape, call.outputs[0].shape
+    if call.identity[1] == call.identity[2] and (choice != result or -1 in result):
         return "both choices are the same: TensorRT forgets that they broadcast"
     return None
 
 
-@operator("where", since=(7, 0, 0), dtypes=DATA, rule=where_rule, touches_batch=broadcasts_batch)
+@elementwise("where", since=(7, 0, 0), dtypes=DATA, rule=where_rule, touches_batch=broadcasts_batch)
 def where(net: NetworkBuilder, op: OpNode) -> Tensor:
     condition, a, b = op.inputs
     condition = net.cast(condition, "bool")

@@ -12,6 +12,7 @@ import numpy as np
 
 from .layout import NUMBERS, always, axis_rule, changes_batch
 from .registry import DATA, OpCall, Operation, OpNode, axis_is_batch, operator
+from .shapes import with_one
 
 if TYPE_CHECKING:
     from ..runtime.builders import NetworkBuilder, Tensor
@@ -44,7 +45,7 @@ def _batch_dims(op: Operation[Any]) -> int:
 
 
 def take_rule(call: OpCall) -> Optional[str]:
-    """any axis or none; clip, wrap and fast; batch_dims with clip, from TensorRT 8.2 on"""
+    """any axis or none; clip, wrap and fast; of a dynamic axis, index 0; batch_dims with clip, from TensorRT 8.2 on"""
     mode = call.attrs["mode"]
     if mode not in MODES:
         return f"mode {mode}: it must be {' or '.join(MODES)}"
@@ -53,9 +54,14 @@ def take_rule(call: OpCall) -> Optional[str]:
     if _batch_dims(call) and call.options.tensorrt_version < (8, 2, 0):
         return "batch_dims needs TensorRT 8.2.0 or newer"
     taken = call.shape if call.attrs["axis"] is None else call.shape[_take_axis(call) :][:1]
-    if -1 in taken and mode != "fast":
-        return f"the axis is the first dimension, and that is dynamic: mode {mode} needs its size"
+    if -1 in taken and mode != "fast" and not _takes_first(call):
+        return f"the axis is dimension {_take_axis(call)}, and that is dynamic: mode {mode} needs its size"
     return not_indices(call, 1)
+
+
+def _takes_first(call: OpCall) -> bool:
+    """Whether the only index is 0, which is inside of any size."""
+    return call.is_one_constant(1) and call.identity[1] == ((call.inputs[1].dtype, 0), 0)
 
 
 def _take_touches_batch(call: OpCall) -> bool:
@@ -67,7 +73,7 @@ def _take_touches_batch(call: OpCall) -> bool:
     return not constant_indices or changes_batch(call) or _take_axis(call) == 0
 
 
-@operator("take", dtypes=DATA, rule=take_rule, touches_batch=_take_touches_batch)
+@operator("take", dtypes=DATA, rule=take_rule, touches_batch=_take_touches_batch, any_dynamic=True)
 def take(net: NetworkBuilder, op: OpNode) -> Tensor:
     x, indices = op.inputs
     axis, batch_dims = _take_axis(op), _batch_dims(op)
@@ -87,7 +93,7 @@ def take(net: NetworkBuilder, op: OpNode) -> Tensor:
 
 def _inside(net: NetworkBuilder, indices: Tensor, size: int, mode: str) -> Tensor:
     """``indices`` into a dimension of ``size`` with those outside clipped or wrapped."""
-    if mode == "fast":
+    if mode == "fast" or size < 0:  # the rule accepts a dynamic one where every index is inside
         return indices
     if indices.value is not None:
         return net.constant(indices.value.clip(0, size - 1) if mode == "clip" else indices.value % size)
@@ -112,7 +118,7 @@ def gather_rule(call: OpCall) -> Optional[str]:
     return not_indices(call, 1)
 
 
-@operator("gather", since=(8, 2, 0), dtypes=DATA, rule=gather_rule, touches_batch=axis_is_batch)
+@operator("gather", since=(8, 2, 0), dtypes=DATA, rule=gather_rule, touches_batch=axis_is_batch, any_dynamic=True)
 def gather(net: NetworkBuilder, op: OpNode) -> Tensor:
     return net.gather_elements(op.inputs[0], op.inputs[1], op.axis())
 
@@ -235,11 +241,12 @@ def one_hot_rule(call: OpCall) -> Optional[str]:
     dtypes=NUMBERS,
     rule=one_hot_rule,
     touches_batch=lambda call: _one_hot_axis(call) == 0,
+    any_dynamic=True,
 )
 def one_hot(net: NetworkBuilder, op: OpNode) -> Tensor:
     indices, axis = op.inputs[0], _one_hot_axis(op)
     places = _places(net, op.attrs["depth"], indices.rank - axis, indices.dtype)
-    indices = net.reshape(indices, [*[0] * axis, 1, *indices.shape[axis:]])
+    indices = with_one(net, indices, axis)
     on, off = (net.constant(net.values(x).astype(op.outputs[0].dtype).reshape(())) for x in op.inputs[1:])
     return net.select(net.elementwise(indices, places, "equal"), on, off)
 

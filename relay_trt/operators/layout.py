@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, NamedTuple
 import numpy as np
 
 from .registry import DATA, FLOATS, OpCall, Operation, OpNode, axis_is_batch, operator
-from .shapes import sizes
+from .shapes import sizes, with_one
 
 if TYPE_CHECKING:
     from ..runtime.builders import NetworkBuilder, Tensor
@@ -33,7 +33,7 @@ def always(call: OpCall) -> bool:
 # -- other dimensions, the same order ---------------------------------------------------------------------------------
 
 
-def reshape_rule(call: OpCall) -> Optional[str]:
+def keeps_first_rule(call: OpCall) -> Optional[str]:
     """any shape; a dynamic first dimension must stay the first"""
     before, after = call.shape, call.outputs[0].shape
     # Two dynamic dimensions may differ: from (?, 4) to (?, 2) the first one doubles.
@@ -44,12 +44,73 @@ def reshape_rule(call: OpCall) -> Optional[str]:
     return None
 
 
-@operator("reshape", "squeeze", "expand_dims", dtypes=DATA, rule=reshape_rule, touches_batch=changes_batch)
-@operator("reshape_like", "contrib_reverse_reshape", dtypes=DATA, rule=reshape_rule, touches_batch=changes_batch)
-@operator("nn.batch_flatten", dtypes=DATA, rule=reshape_rule, touches_batch=changes_batch)
-def reshape(net: NetworkBuilder, op: OpNode) -> Tensor:
+def reshape_rule(call: OpCall) -> Optional[str]:
+    """any shape; a dynamic first dimension must stay the first; with input_shapes, all but one are copied or known"""
+    if not call.options.dynamic_shapes:
+        return keeps_first_rule(call)
+    copied = _copied(call)
+    computed = [place for place, size in enumerate(call.outputs[0].shape) if size < 0 and place not in copied]
+    return f"the dimensions {computed} are dynamic, and only one may be computed" if len(computed) > 1 else None
+
+
+def reverse_reshape_rule(call: OpCall) -> Optional[str]:
+    """any shape without a dynamic dimension"""
+    return "the Relay VM does not know the shape of its result" if -1 in call.shape else None
+
+
+@operator("reshape_like", dtypes=DATA, rule=keeps_first_rule, touches_batch=changes_batch)
+@operator("contrib_reverse_reshape", dtypes=DATA, rule=reverse_reshape_rule, touches_batch=changes_batch)
+def keep_first(net: NetworkBuilder, op: OpNode) -> Tensor:
     """The shape that Relay inferred is all that these need."""
     return net.reshape(op.inputs[0], sizes(op.outputs[0].shape))
+
+
+@operator(
+    "reshape",
+    "squeeze",
+    "expand_dims",
+    "nn.batch_flatten",
+    dtypes=DATA,
+    rule=reshape_rule,
+    touches_batch=changes_batch,
+    any_dynamic=True,
+)
+def reshape(net: NetworkBuilder, op: OpNode) -> Tensor:
+    return net.reshape(op.inputs[0], op.outputs[0].shape, _copied(op))
+
+
+def _copied(op: Operation[Any]) -> Dict[int, int]:
+    """The dimensions of the result that are one of the operand, whatever its size: their places there and here."""
+    before, after = op.shape, op.outputs[0].shape
+    # Where no other is dynamic, the first stays what it is if the others hold as much as before.
+    same = before[:1] == after[:1] == (-1,) and -1 not in (*before[1:], *after[1:])
+    first = {0: 0} if same and math.prod(before[1:]) == math.prod(after[1:]) else {}
+    if op.name == "nn.batch_flatten":
+        return {0: 0}
+    if op.name == "expand_dims":
+        axis = op.axis(rank=len(before) + 1)
+        added = len(after) - len(before)
+        return {place if place < axis else place + added: place for place in range(len(before))}
+    if op.name == "squeeze":
+        listed = None if op.attrs["axis"] is None else {axis % len(before) for axis in op.attrs["axis"]}
+        kept = [i for i, size in enumerate(before) if (size != 1 if listed is None else i not in listed)]
+        return dict(enumerate(kept))
+    return {**first, **_copied_by(op.attrs["newshape"], len(before), bool(op.attrs.get("allowzero")))}
+
+
+def _copied_by(newshape: Sequence[int], rank: int, allowzero: bool) -> Dict[int, int]:
+    """The same, by Relay's notation: 0 copies one, -2 all that follow; -3 joins two, -4 splits one in the next two."""
+    copied: Dict[int, int] = {}
+    source = place = 0
+    entries = iter(newshape)
+    for entry in entries:
+        copies = rank - source if entry == -2 else int(entry == 0 and not allowzero)
+        copied.update((place + i, source + i) for i in range(copies))
+        if entry == -4:
+            next(entries), next(entries)
+        taken, made = {-2: (copies, copies), -3: (2, 1), -4: (1, 2)}.get(entry, (1, 1))
+        source, place = source + taken, place + made
+    return copied
 
 
 # -- another order ----------------------------------------------------------------------------------------------------
@@ -65,7 +126,7 @@ def _moves_batch(call: OpCall) -> bool:
     return (axes[0] % len(call.shape) if axes else len(call.shape) - 1) != 0
 
 
-@operator("transpose", dtypes=DATA, rule=transpose_rule, touches_batch=_moves_batch)
+@operator("transpose", dtypes=DATA, rule=transpose_rule, touches_batch=_moves_batch, any_dynamic=True)
 def transpose(net: NetworkBuilder, op: OpNode) -> Tensor:
     (x,) = op.inputs
     axes = op.attrs["axes"] or list(reversed(range(x.rank)))
@@ -84,7 +145,13 @@ def _layout_moves_batch(call: OpCall) -> bool:
     return bool(call.attrs["src_layout"][0] != call.attrs["dst_layout"][0])
 
 
-@operator("layout_transform", dtypes=DATA, rule=layout_transform_rule, touches_batch=_layout_moves_batch)
+@operator(
+    "layout_transform",
+    dtypes=DATA,
+    rule=layout_transform_rule,
+    touches_batch=_layout_moves_batch,
+    any_dynamic=True,
+)
 def layout_transform(net: NetworkBuilder, op: OpNode) -> Tensor:
     return _reordered(net, op.inputs[0], op.attrs["src_layout"], op.attrs["dst_layout"])
 
@@ -188,7 +255,7 @@ def batch_to_space_nd(net: NetworkBuilder, op: OpNode) -> Tensor:
 # -- tensors joined ---------------------------------------------------------------------------------------------------
 
 
-@operator("concatenate", dtypes=DATA, touches_batch=axis_is_batch)
+@operator("concatenate", dtypes=DATA, touches_batch=axis_is_batch, any_dynamic=True)
 def concatenate(net: NetworkBuilder, op: OpNode) -> Tensor:
     return net.concatenation(op.inputs, op.axis())
 
@@ -197,11 +264,10 @@ def _stack_axis(op: Operation[Any]) -> int:
     return op.axis(rank=len(op.shape) + 1)
 
 
-@operator("stack", dtypes=DATA, touches_batch=lambda call: _stack_axis(call) == 0)
+@operator("stack", dtypes=DATA, touches_batch=lambda call: _stack_axis(call) == 0, any_dynamic=True)
 def stack(net: NetworkBuilder, op: OpNode) -> Tensor:
     axis = _stack_axis(op)
-    layers = [net.reshape(x, [*sizes(x.shape[:axis]), 1, *sizes(x.shape[axis:])]) for x in op.inputs]
-    return net.concatenation(layers, axis)
+    return net.concatenation([with_one(net, x, axis) for x in op.inputs], axis)
 
 
 # -- parts of a tensor ------------------------------------------------------------------------------------------------
@@ -240,11 +306,12 @@ def _bounds(op: Operation[Any]) -> List[Bounds]:
 
 
 def strided_slice_rule(call: OpCall) -> Optional[str]:
-    """any bounds and strides; all of a dynamic first dimension"""
+    """any bounds and strides; all of a dynamic dimension"""
     if not call.shape:
         return "a scalar has no axes"
-    if call.shape[0] < 0 and not _bounds(call)[0].is_whole:
-        return "the first dimension is dynamic, and not all of it is taken"
+    for axis, (size, bounds) in enumerate(zip(call.shape, _bounds(call))):
+        if size < 0 and not bounds.is_whole:
+            return f"dimension {axis} is dynamic, and not all of it is taken"
     return None
 
 
@@ -252,7 +319,14 @@ def _slice_touches_batch(call: OpCall) -> bool:
     return changes_batch(call) or _bounds(call)[0].stride < 0
 
 
-@operator("strided_slice", since=(5, 1, 5), dtypes=DATA, rule=strided_slice_rule, touches_batch=_slice_touches_batch)
+@operator(
+    "strided_slice",
+    since=(5, 1, 5),
+    dtypes=DATA,
+    rule=strided_slice_rule,
+    touches_batch=_slice_touches_batch,
+    any_dynamic=True,
+)
 def strided_slice(net: NetworkBuilder, op: OpNode) -> Tensor:
     bounds = _bounds(op)
     start = [0 if size < 0 else bound.start(size) for size, bound in zip(op.shape, bounds)]
@@ -274,15 +348,15 @@ def slice_like(net: NetworkBuilder, op: OpNode) -> Tensor:
 
 
 def axis_rule(call: OpCall) -> Optional[str]:
-    """any axis but a dynamic first dimension"""
+    """any axis but a dynamic one"""
     if not call.shape:
         return "a scalar has no axes"
     if call.shape[call.axis()] < 0:
-        return "the axis is the first dimension, and that is dynamic"
+        return f"the axis is dimension {call.axis()}, and that is dynamic"
     return None
 
 
-@operator("split", since=(5, 1, 5), dtypes=DATA, rule=axis_rule, touches_batch=axis_is_batch)
+@operator("split", since=(5, 1, 5), dtypes=DATA, rule=axis_rule, touches_batch=axis_is_batch, any_dynamic=True)
 def split(net: NetworkBuilder, op: OpNode) -> List[Tensor]:
     (x,), axis = op.inputs, op.axis()
     parts, start = [], [0] * x.rank
@@ -292,7 +366,7 @@ def split(net: NetworkBuilder, op: OpNode) -> List[Tensor]:
     return parts
 
 
-@operator("reverse", since=(5, 1, 5), dtypes=DATA, rule=axis_rule, touches_batch=axis_is_batch)
+@operator("reverse", since=(5, 1, 5), dtypes=DATA, rule=axis_rule, touches_batch=axis_is_batch, any_dynamic=True)
 def reverse(net: NetworkBuilder, op: OpNode) -> Tensor:
     (x,), axis = op.inputs, op.axis()
     start, stride = [0] * x.rank, [1] * x.rank
@@ -399,15 +473,15 @@ def _pad_touches_batch(call: OpCall) -> bool:
 
 
 def pad_rule(call: OpCall) -> Optional[str]:
-    """constant with a constant value, edge, reflect; negative widths crop"""
+    """constant with a constant value, edge, reflect; negative widths crop; a dynamic dimension only gets constants"""
     mode, widths = call.attrs["pad_mode"], call.attrs["pad_width"]
     if mode not in ("constant", "edge", "reflect"):
         return f"mode {mode}: it must be constant, edge or reflect"
     if mode == "constant" and not call.is_one_constant(1):
         return "the value must be one constant"
-    for size, (before, after) in zip(call.shape, widths):
-        if size < 0 and (before or after):
-            return "the first dimension is dynamic, and it is padded"
+    for axis, (size, (before, after)) in enumerate(zip(call.shape, widths)):
+        if size < 0 and (before or after) and (mode != "constant" or min(before, after) < 0):
+            return f"dimension {axis} is dynamic, and what it gets or loses is not constant"
         if size >= 0 and size + min(before, 0) + min(after, 0) <= 0:
             return f"the widths {before} and {after} crop all of {size} elements"
         if mode == "reflect" and not _mirrors(size, before, after, 1):
@@ -415,7 +489,7 @@ def pad_rule(call: OpCall) -> Optional[str]:
     return None
 
 
-@operator("nn.pad", since=(8, 0, 0), dtypes=NUMBERS, rule=pad_rule, touches_batch=_pad_touches_batch)
+@operator("nn.pad", since=(8, 0, 0), dtypes=NUMBERS, rule=pad_rule, touches_batch=_pad_touches_batch, any_dynamic=True)
 def pad(net: NetworkBuilder, op: OpNode) -> Tensor:
     x, value = op.inputs
     mode, widths = op.attrs["pad_mode"], op.attrs["pad_width"]
@@ -429,15 +503,15 @@ def pad(net: NetworkBuilder, op: OpNode) -> Tensor:
 def mirror_pad_rule(call: OpCall) -> Optional[str]:
     """SYMMETRIC, REFLECT; no more than the dimension has"""
     edge = _edge(call)
-    for size, (before, after) in zip(call.shape, call.attrs["pad_width"]):
+    for axis, (size, (before, after)) in enumerate(zip(call.shape, call.attrs["pad_width"])):
         if size < 0 and (before or after):
-            return "the first dimension is dynamic, and it is padded"
+            return f"dimension {axis} is dynamic, and it is padded"
         if not _mirrors(size, before, after, edge):
             return f"the widths {before} and {after} mirror more than {size} elements have"
     return None
 
 
-@operator("nn.mirror_pad", dtypes=DATA, rule=mirror_pad_rule, touches_batch=_pad_touches_batch)
+@operator("nn.mirror_pad", dtypes=DATA, rule=mirror_pad_rule, touches_batch=_pad_touches_batch, any_dynamic=True)
 def mirror_pad(net: NetworkBuilder, op: OpNode) -> Tensor:
     (x,), edge = op.inputs, _edge(op)
     for axis, size, reached in _reached(x.shape, op.attrs["pad_width"]):

@@ -7,7 +7,7 @@ import math
 import string
 from typing import TYPE_CHECKING, Dict, List, Optional, Sequence, Set, Tuple, TypeVar
 
-from .registry import FLOATS, OpCall, Operation, OpNode, broadcasts_batch, operator
+from .registry import FLOATS, OpCall, Operation, OpNode, broadcasts_batch, known_axis_rule, operator
 from .shapes import along_axis, reshaped
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def _mixes_rows(call: OpCall) -> bool:
     return not call.constant[1] or (bool(call.attrs.get("transpose_a")) and len(call.shape) == 2)
 
 
-@operator("nn.dense", rule=dense_rule, touches_batch=_mixes_rows)
+@operator("nn.dense", rule=dense_rule, touches_batch=_mixes_rows, any_dynamic=True)
 def dense(net: NetworkBuilder, op: OpNode) -> Tensor:
     x, weight = op.inputs
     return net.matrix_multiply(x, weight, transpose_b=True)
@@ -50,7 +50,7 @@ def dense(net: NetworkBuilder, op: OpNode) -> Tensor:
 def matmul_rule(call: OpCall) -> Optional[str]:
     """a first operand of at least two dimensions, a second of two, each transposed or not"""
     if call.attrs["transpose_a"] and -1 in call.shape[-2:]:
-        return "a sum over the dynamic first dimension"
+        return "a dynamic dimension is transposed"
     return dense_rule(call)
 
 
@@ -64,8 +64,8 @@ def batch_matmul_rule(call: OpCall) -> Optional[str]:
     return one_dtype(call)
 
 
-@operator("nn.matmul", rule=matmul_rule, touches_batch=_mixes_rows)
-@operator("nn.batch_matmul", rule=batch_matmul_rule, touches_batch=broadcasts_batch)
+@operator("nn.matmul", rule=matmul_rule, touches_batch=_mixes_rows, any_dynamic=True)
+@operator("nn.batch_matmul", rule=batch_matmul_rule, touches_batch=broadcasts_batch, any_dynamic=True)
 def matmul(net: NetworkBuilder, op: OpNode) -> Tensor:
     a, b = op.inputs
     return net.matrix_multiply(a, b, bool(op.attrs["transpose_a"]), bool(op.attrs["transpose_b"]))
@@ -75,7 +75,13 @@ def _adds_to_batch(call: OpCall) -> bool:
     return call.axis() == 0 or not call.constant[1]
 
 
-@operator("nn.bias_add", dtypes=(*FLOATS, "int32"), touches_batch=_adds_to_batch)
+@operator(
+    "nn.bias_add",
+    dtypes=(*FLOATS, "int32"),
+    rule=known_axis_rule,
+    touches_batch=_adds_to_batch,
+    any_dynamic=True,
+)
 def bias_add(net: NetworkBuilder, op: OpNode) -> Tensor:
     x, bias = op.inputs
     axis = op.axis()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, List, Optional, Sequence
 import numpy as np
 
 from .reduction import reduce_rule
-from .registry import OpCall, OpNode, axes_have_batch, axis_is_batch, in_float32, operator
+from .registry import MAX_RANK, OpCall, OpNode, axes_have_batch, axis_is_batch, in_float32, known_axis_rule, operator
 from .shapes import along_axis, sizes
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ LARGEST_LRN_WINDOW = 15
 LRN_RANGES = {"alpha": (-1e20, 1e20), "beta": (0.01, 1e5), "bias": (1e-5, 1e10)}
 
 
-@operator("nn.batch_norm", touches_batch=axis_is_batch)
+@operator("nn.batch_norm", rule=known_axis_rule, touches_batch=axis_is_batch, any_dynamic=True)
 def batch_norm(net: NetworkBuilder, op: OpNode) -> List[Tensor]:
     """(x - mean) / sqrt(variance + epsilon) * gamma + beta, by the statistics that are given."""
     _, gamma, beta, mean, variance = op.inputs
@@ -50,14 +50,14 @@ def _computed_batch_norm(net: NetworkBuilder, op: OpNode) -> Tensor:
     return _scaled(net, op, net.elementwise(centered, deviation, "div"), gamma, beta)
 
 
-@operator("nn.layer_norm", touches_batch=axis_is_batch)
+@operator("nn.layer_norm", rule=known_axis_rule, touches_batch=axis_is_batch, any_dynamic=True)
 @in_float32
 def layer_norm(net: NetworkBuilder, op: OpNode) -> Tensor:
     x, gamma, beta = op.inputs
     return _scaled(net, op, _normalized(net, x, [op.axis()], op.attrs["epsilon"]), gamma, beta)
 
 
-@operator("nn.instance_norm", touches_batch=axis_is_batch)
+@operator("nn.instance_norm", rule=known_axis_rule, touches_batch=axis_is_batch, any_dynamic=True)
 @in_float32
 def instance_norm(net: NetworkBuilder, op: OpNode) -> Tensor:
     x, gamma, beta = op.inputs
@@ -72,22 +72,34 @@ def group_norm_rule(call: OpCall) -> Optional[str]:
         return "groups of the dynamic dimension"
     if groups < 1 or channels % groups:
         return f"{channels} channels do not make {groups} groups"
+    if -1 in call.shape[1:] and len(call.shape) == MAX_RANK:
+        return f"it takes {MAX_RANK + 1} dimensions on the way, and TensorRT has at most {MAX_RANK}"
     return None
 
 
-@operator("nn.group_norm", rule=group_norm_rule, touches_batch=axis_is_batch)
+@operator("nn.group_norm", rule=group_norm_rule, touches_batch=axis_is_batch, any_dynamic=True)
 @in_float32
 def group_norm(net: NetworkBuilder, op: OpNode) -> Tensor:
     """Relay's groups hold what lies behind the channels, but not what lies between them and the batch."""
     x, gamma, beta = op.inputs
     axis, groups = op.axis(), op.attrs["num_groups"]
+    if -1 in x.shape[1:]:
+        return _scaled(net, op, _normalized_groups(net, x, axis, groups, op.attrs["epsilon"]), gamma, beta)
     before = [0, math.prod(x.shape[1:axis])][: min(axis, 2)]
     grouped = net.reshape(x, [*before, groups, math.prod(x.shape[axis:]) // groups])
     normalized = _normalized(net, grouped, [grouped.rank - 1], op.attrs["epsilon"])
     return _scaled(net, op, net.reshape(normalized, sizes(x.shape)), gamma, beta)
 
 
-@operator("nn.l2_normalize", rule=reduce_rule, touches_batch=axes_have_batch)
+def _normalized_groups(net: NetworkBuilder, x: Tensor, axis: int, groups: int, epsilon: float) -> Tensor:
+    """x normalized in groups of channels, its other dimensions kept apart: they cannot be told from their product."""
+    split = {place: place if place < axis else place + 1 for place in range(x.rank) if place != axis}
+    shape = [*x.shape[:axis], groups, x.shape[axis] // groups, *x.shape[axis + 1 :]]
+    grouped = net.reshape(x, shape, {place: source for source, place in split.items()})
+    return net.reshape(_normalized(net, grouped, range(axis + 1, grouped.rank), epsilon), x.shape, split)
+
+
+@operator("nn.l2_normalize", rule=reduce_rule, touches_batch=axes_have_batch, any_dynamic=True)
 @in_float32
 def l2_normalize(net: NetworkBuilder, op: OpNode) -> Tensor:
     (x,) = op.inputs
@@ -110,7 +122,7 @@ def lrn_rule(call: OpCall) -> Optional[str]:
     return None
 
 
-@operator("nn.lrn", rule=lrn_rule)
+@operator("nn.lrn", rule=lrn_rule, any_dynamic=True)
 @in_float32
 def lrn(net: NetworkBuilder, op: OpNode) -> Tensor:
     (x,) = op.inputs
@@ -126,13 +138,13 @@ def softmax_rule(call: OpCall) -> Optional[str]:
     return "a scalar has no axis" if not call.shape else None
 
 
-@operator("nn.softmax", "nn.fast_softmax", rule=softmax_rule, touches_batch=axis_is_batch)
+@operator("nn.softmax", "nn.fast_softmax", rule=softmax_rule, touches_batch=axis_is_batch, any_dynamic=True)
 @in_float32
 def softmax(net: NetworkBuilder, op: OpNode) -> Tensor:
     return net.softmax(op.inputs[0], op.axis())
 
 
-@operator("nn.log_softmax", rule=softmax_rule, touches_batch=axis_is_batch)
+@operator("nn.log_softmax", rule=softmax_rule, touches_batch=axis_is_batch, any_dynamic=True)
 @in_float32
 def log_softmax(net: NetworkBuilder, op: OpNode) -> Tensor:
     """x - max - log(sum(exp(x - max))): the logarithm of a softmax would be that of 0."""

@@ -19,7 +19,10 @@ WINDOWS_OF_THREE_DIMENSIONS = (6, 0, 1)
 
 @dataclasses.dataclass(frozen=True)
 class Side:
-    """One spatial dimension: ``windows`` over ``size`` elements between ``before`` and ``after`` of padding."""
+    """One spatial dimension: ``windows`` over ``size`` elements between ``before`` and ``after`` of padding.
+
+    Both numbers are -1 where the dimension is dynamic.
+    """
 
     size: int
     window: int
@@ -29,8 +32,15 @@ class Side:
     windows: int
 
     @property
+    def is_dynamic(self) -> bool:
+        """Whether its size is not known before run time."""
+        return self.size < 0
+
+    @property
     def needed(self) -> int:
         """The padding behind that the last window reaches; with ceil_mode that may be more than there is."""
+        if self.is_dynamic:  # `_unfit_dynamic` has made sure of it
+            return self.after
         return max((self.windows - 1) * self.stride + self.window - self.size - self.before, 0)
 
     @property
@@ -57,14 +67,31 @@ def pool_rule(call: OpCall) -> Optional[str]:
     attrs = call.attrs
     if any(dilation != 1 for dilation in attrs.get("dilation", [])):
         return f"dilation {attrs['dilation']}: TensorRT's pooling has none"
-    reason = parts_rule(call) or unfit(call, attrs["pool_size"], attrs["layout"])
-    if reason is None and any(min(side.members()) < 1 for side in _sides(call)):
+    reason = _misplaced(call) or unfit(call, attrs["pool_size"], attrs["layout"]) or _unfit_dynamic(call)
+    if reason is None and any(min(side.members()) < 1 for side in _sides(call) if not side.is_dynamic):
         return f"padding {attrs['padding']}, ceil_mode {bool(attrs['ceil_mode'])}: a window holds padding only"
     return reason
 
 
-@operator("nn.max_pool1d", "nn.max_pool2d", rule=pool_rule, touches_batch=moves_batch)
-@operator("nn.max_pool3d", since=WINDOWS_OF_THREE_DIMENSIONS, rule=pool_rule, touches_batch=moves_batch)
+def _unfit_dynamic(call: OpCall) -> Optional[str]:
+    """Why what windows hold cannot be told from padding, or None where it can or where all sizes are known."""
+    attrs, sides = call.attrs, _sides(call)
+    if not any(side.is_dynamic for side in sides):
+        return None
+    if any(side.padded_too_much for side in sides):
+        return f"padding {attrs['padding']} of dynamic dimensions: it must be smaller than the window"
+    averages = "count_include_pad" in attrs
+    if attrs["ceil_mode"] and (averages or any(side.stride + side.after > side.window for side in sides)):
+        return "ceil_mode of dynamic dimensions: what the last window holds is not known"
+    if averages and attrs["count_include_pad"] and any(side.before != side.after for side in sides):
+        return f"padding {attrs['padding']} of dynamic dimensions, which counts: it must be the same on both sides"
+    return None
+
+
+@operator("nn.max_pool1d", "nn.max_pool2d", rule=pool_rule, touches_batch=moves_batch, any_dynamic=True)
+@operator(
+    "nn.max_pool3d", since=WINDOWS_OF_THREE_DIMENSIONS, rule=pool_rule, touches_batch=moves_batch, any_dynamic=True
+)
 def max_pool(net: NetworkBuilder, op: OpNode) -> Tensor:
     layout, sides = op.attrs["layout"], _sides(op)
     x = in_layout(net, op.inputs[0], layout, channels_first(layout))
@@ -74,8 +101,10 @@ def max_pool(net: NetworkBuilder, op: OpNode) -> Tensor:
     return in_layout(net, x, channels_first(layout), layout)
 
 
-@operator("nn.avg_pool1d", "nn.avg_pool2d", rule=pool_rule, touches_batch=moves_batch)
-@operator("nn.avg_pool3d", since=WINDOWS_OF_THREE_DIMENSIONS, rule=pool_rule, touches_batch=moves_batch)
+@operator("nn.avg_pool1d", "nn.avg_pool2d", rule=pool_rule, touches_batch=moves_batch, any_dynamic=True)
+@operator(
+    "nn.avg_pool3d", since=WINDOWS_OF_THREE_DIMENSIONS, rule=pool_rule, touches_batch=moves_batch, any_dynamic=True
+)
 def avg_pool(net: NetworkBuilder, op: OpNode) -> Tensor:
     layout, sides = op.attrs["layout"], _sides(op)
     x = in_layout(net, op.inputs[0], layout, channels_first(layout))
@@ -119,9 +148,18 @@ def _pooled(net: NetworkBuilder, x: Tensor, sides: List[Side], kind: str, **mode
     )
 
 
-def parts_rule(call: OpCall) -> Optional[str]:
-    """any permutation of N, C and the spatial dimensions as layout"""
+def _misplaced(call: OpCall) -> Optional[str]:
     return misplaced(call, call.attrs["layout"], call.attrs.get("out_layout", ""))
+
+
+def parts_rule(call: OpCall) -> Optional[str]:
+    """any permutation of N, C and the spatial dimensions as layout; a dynamic image becomes one element"""
+    reason = _misplaced(call)
+    if reason is None:
+        sizes, parts = (spatial_sizes(shape, call.attrs["layout"]) for shape in (call.shape, call.outputs[0].shape))
+        if -1 in sizes and any(part not in (1, size) for size, part in zip(sizes, parts)):
+            return f"{parts} parts of {call.inputs[0]}"
+    return reason
 
 
 @operator(
@@ -131,6 +169,7 @@ def parts_rule(call: OpCall) -> Optional[str]:
     "nn.adaptive_max_pool3d",
     rule=parts_rule,
     touches_batch=moves_batch,
+    any_dynamic=True,
 )
 def max_of_parts(net: NetworkBuilder, op: OpNode) -> Tensor:
     return _parts(net, op, "max")
@@ -143,6 +182,7 @@ def max_of_parts(net: NetworkBuilder, op: OpNode) -> Tensor:
     "nn.adaptive_avg_pool3d",
     rule=parts_rule,
     touches_batch=moves_batch,
+    any_dynamic=True,
 )
 @in_float32
 def mean_of_parts(net: NetworkBuilder, op: OpNode) -> Tensor:

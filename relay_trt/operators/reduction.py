@@ -44,8 +44,10 @@ def reduce(net: NetworkBuilder, op: OpNode) -> Tensor:
     return _reduced(net, op, op.inputs[0], op.name)
 
 
-operator("max", "min", dtypes=NUMBERS, rule=reduce_rule, touches_batch=axes_have_batch)(reduce)
-operator("sum", "prod", dtypes=NUMBERS, rule=reduce_rule, touches_batch=axes_have_batch)(in_float32(reduce))
+operator("max", "min", dtypes=NUMBERS, rule=reduce_rule, touches_batch=axes_have_batch, any_dynamic=True)(reduce)
+operator("sum", "prod", dtypes=NUMBERS, rule=reduce_rule, touches_batch=axes_have_batch, any_dynamic=True)(
+    in_float32(reduce)
+)
 
 
 def mean_rule(call: OpCall) -> Optional[str]:
@@ -55,7 +57,7 @@ def mean_rule(call: OpCall) -> Optional[str]:
     return reduce_rule(call)
 
 
-@operator("mean", dtypes=NUMBERS, rule=mean_rule, touches_batch=axes_have_batch)
+@operator("mean", dtypes=NUMBERS, rule=mean_rule, touches_batch=axes_have_batch, any_dynamic=True)
 @in_float32
 def mean(net: NetworkBuilder, op: OpNode) -> Tensor:
     (x,) = op.inputs
@@ -79,7 +81,7 @@ def variance_rule(call: OpCall) -> Optional[str]:
     return reduce_rule(call)
 
 
-@operator("variance", rule=variance_rule, touches_batch=axes_have_batch)
+@operator("variance", rule=variance_rule, touches_batch=axes_have_batch, any_dynamic=True)
 @in_float32
 def variance(net: NetworkBuilder, op: OpNode) -> Tensor:
     difference = net.elementwise(op.inputs[0], op.inputs[1], "sub")
@@ -90,7 +92,7 @@ def variance(net: NetworkBuilder, op: OpNode) -> Tensor:
     return net.elementwise(total, net.scalar(_count(op) - 1, total), "div")
 
 
-@operator(*TRUTHS, since=(7, 0, 0), dtypes=("bool",), rule=reduce_rule, touches_batch=axes_have_batch)
+@operator(*TRUTHS, since=(7, 0, 0), dtypes=("bool",), rule=reduce_rule, touches_batch=axes_have_batch, any_dynamic=True)
 def truth(net: NetworkBuilder, op: OpNode) -> Tensor:
     """As 0 and 1: the Reduce layer takes no bool."""
     return net.cast(_reduced(net, op, net.cast(op.inputs[0], "int32"), TRUTHS[op.name]), "bool")
@@ -105,7 +107,9 @@ def arg_reduce_rule(call: OpCall) -> Optional[str]:
     return reduce_rule(call)
 
 
-@operator(*EXTREMES, since=(7, 0, 0), dtypes=NUMBERS, rule=arg_reduce_rule, touches_batch=axes_have_batch)
+@operator(
+    *EXTREMES, since=(7, 0, 0), dtypes=NUMBERS, rule=arg_reduce_rule, touches_batch=axes_have_batch, any_dynamic=True
+)
 @in_float32
 def arg_reduce(net: NetworkBuilder, op: OpNode) -> Tensor:
     """The first or the last index of the extreme; the TopK layer does not say which of several it gives."""

@@ -154,6 +154,11 @@ class Operator:
         line of its docstring says what it accepts.
     touches_batch : function, optional
         Whether a call changes or mixes dimension 0, which ``use_implicit_batch`` leaves to TVM.
+    any_dynamic : bool
+        Whether rule and converter are right where dimensions other than the first are dynamic, which may be so
+        in modules that are partitioned with ``input_shapes``.
+    of_constants : bool
+        Whether calls of nothing but constants are offloaded, too: TVM does not fold them.
     """
 
     name: str
@@ -162,6 +167,13 @@ class Operator:
     dtypes: Tuple[str, ...] = FLOATS
     rule: Optional[Rule] = None
     touches_batch: Optional[Callable[[OpCall], bool]] = None
+    any_dynamic: bool = False
+    of_constants: bool = False
+
+    @property
+    def computes_in_float32(self) -> bool:
+        """Whether float16 and float32 are the same to its converter: it is one by `in_float32`."""
+        return getattr(self.convert, "computes_in_float32", False)
 
 
 OPERATORS: Dict[str, Operator] = {}
@@ -173,6 +185,8 @@ def operator(
     dtypes: Tuple[str, ...] = FLOATS,
     rule: Optional[Rule] = None,
     touches_batch: Optional[Callable[[OpCall], bool]] = None,
+    any_dynamic: bool = False,
+    of_constants: bool = False,
     override: bool = False,
 ) -> Callable[[Converter], Converter]:
     """Register the decorated function as the converter of Relay operators.
@@ -192,6 +206,11 @@ def operator(
         Why an `OpCall` cannot be offloaded, or None where it can. Without one, every call is.
     touches_batch : function, optional
         Whether an `OpCall` changes or mixes dimension 0.
+    any_dynamic : bool
+        Whether rule and converter are right where dimensions other than the first are dynamic. In shapes these are
+        -1; two of them are not known to be equal.
+    of_constants : bool
+        Whether calls of nothing but constants are offloaded, too: TVM does not fold them.
     override : bool
         Replace the operator where there is one of that name.
 
@@ -205,7 +224,7 @@ def operator(
         for name in names:
             if name in OPERATORS and not override:
                 raise ValueError(f"operator {name!r} is registered already; override=True replaces it")
-            OPERATORS[name] = Operator(name, convert, since, dtypes, rule, touches_batch)
+            OPERATORS[name] = Operator(name, convert, since, dtypes, rule, touches_batch, any_dynamic, of_constants)
         return convert
 
     return register
@@ -219,10 +238,10 @@ def refusal(call: OpCall) -> Optional[str]:
     if call.options.tensorrt_version < row.since:
         return f"needs TensorRT {'.'.join(map(str, row.since))} or newer"
     for spec, constant in [*zip(call.inputs, call.constant), *((spec, False) for spec in call.outputs)]:
-        reason = _unfit(spec, constant, row.dtypes, call.options)
+        reason = _unfit(spec, constant, row, call.options)
         if reason:
             return reason
-    if call.inputs and all(call.constant):
+    if call.inputs and all(call.constant) and not row.of_constants:
         return "all operands are constants: TVM folds it"
     reason = row.rule(call) if row.rule else None
     if reason is None and call.options.use_implicit_batch:
@@ -233,19 +252,26 @@ def refusal(call: OpCall) -> Optional[str]:
     return reason
 
 
-def _unfit(spec: TensorSpec, constant: bool, dtypes: Tuple[str, ...], options: CompileOptions) -> Optional[str]:
-    if spec.dtype not in dtypes:
-        return f"{spec}: the dtype must be {' or '.join(dtypes)}"
+def _unfit(spec: TensorSpec, constant: bool, row: Operator, options: CompileOptions) -> Optional[str]:
+    if spec.dtype not in row.dtypes:
+        return f"{spec}: the dtype must be {' or '.join(row.dtypes)}"
     # Constants of int64 are indices, which a converter narrows.
     if spec.dtype == "int64" and not constant and options.tensorrt_version < INT64_SINCE:
         return f"{spec}: int64 needs TensorRT 10 or newer"
     if len(spec.shape) > MAX_RANK:
         return f"{spec}: TensorRT has at most {MAX_RANK} dimensions"
-    if -1 in spec.shape[1:]:
-        return f"{spec}: only the first dimension may be dynamic"
+    if -1 in spec.shape[1:] and not (options.dynamic_shapes and row.any_dynamic):
+        why = "of this operator" if options.dynamic_shapes else "without input_shapes"
+        return f"{spec}: only the first dimension may be dynamic {why}"
     if 0 in spec.shape:
         return f"{spec}: it is empty"
     return None
+
+
+def known_axis_rule(call: OpCall) -> Optional[str]:
+    """any axis; behind the first, of a known size"""
+    axis = call.axis() if call.shape else 0
+    return f"axis {axis} is dynamic, and it has parameters" if axis > 0 and call.shape[axis] < 0 else None
 
 
 def axis_is_batch(call: OpCall) -> bool:
@@ -279,4 +305,5 @@ def in_float32(convert: Converter) -> Callable[[NetworkBuilder, OpNode], List[Te
             tensors = results if isinstance(results, (list, tuple)) else [results]
             return [net.cast(tensor, spec.dtype) for tensor, spec in zip(tensors, op.outputs)]
 
+    converted.computes_in_float32 = True  # type: ignore[attr-defined]
     return converted

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import TYPE_CHECKING, Dict, List, Optional, Sequence, Tuple, Union
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -138,15 +138,40 @@ def resize_rule(call: OpCall) -> Optional[str]:
     return reason
 
 
+def upsampling_rule(call: OpCall) -> Optional[str]:
+    """as for image.resize2d; a dynamic size a whole number of times, by what engines call asymmetric where nearest"""
+    reason, how, layout = resize_rule(call), Resizing.of(call), call.attrs["layout"]
+    sizes = spatial_sizes(call.outputs[0].shape, layout) if reason is None else []
+    if -1 not in sizes:
+        return reason
+    if any(scale != int(scale) for scale in _scales(call)):
+        return f"dynamic dimensions become {_scales(call)} times as large: it must be a whole number of times"
+    nearest = how.method == "nearest_neighbor"
+    if how.coordinates != "asymmetric" if nearest else how.engine_coordinates(sizes) is None:
+        return f"method {how.method}, coordinates {how.coordinates}: the sizes must be known"
+    return None
+
+
+def _scales(op: Operation[Any]) -> List[float]:
+    """How many times as large each spatial dimension becomes."""
+    return [op.attrs[f"scale_{letter.lower()}"] for letter in SPATIAL if letter in op.attrs["layout"]]
+
+
 @operator(
     "image.resize1d",
     "image.resize2d",
     "image.resize3d",
-    "nn.upsampling",
-    "nn.upsampling3d",
     since=(6, 0, 1),
     rule=resize_rule,
     touches_batch=moves_batch,
+)
+@operator(
+    "nn.upsampling",
+    "nn.upsampling3d",
+    since=(6, 0, 1),
+    rule=upsampling_rule,
+    touches_batch=moves_batch,
+    any_dynamic=True,
 )
 def resize(net: NetworkBuilder, op: OpNode) -> Union[Tensor, Sequence[Tensor]]:
     how, layout, dtype = Resizing.of(op), op.attrs["layout"], op.outputs[0].dtype
@@ -165,7 +190,7 @@ def _by_engine(
     layout = op.attrs["layout"]
     x = in_layout(net, x, layout, channels_first(layout))
     size = spatial_sizes(op.outputs[0].shape, layout)
-    x = net.resize(x, size, mode, coordinates, rounding, cubic)
+    x = net.resize(x, size, mode, coordinates, rounding, cubic, _scales(op) if -1 in size else None)
     return in_layout(net, x, channels_first(layout), layout)
 
 
@@ -178,6 +203,8 @@ def _sides(op: OpNode) -> Dict[int, Tuple[int, int]]:
 def _nearest(net: NetworkBuilder, op: OpNode, how: Resizing) -> Tensor:
     """By the engine where each element is repeated as often, which leaves it nothing to round; else gathered."""
     (x,) = op.inputs
+    if -1 in spatial_sizes(x.shape, op.attrs["layout"]):
+        return _by_engine(net, x, op, "nearest", "asymmetric", "floor")
     indices = {axis: how.nearest(size, target) for axis, (size, target) in _sides(op).items()}
     moved = {axis: index for axis, index in indices.items() if not np.array_equal(index, np.arange(x.shape[axis]))}
     if not moved:

@@ -18,6 +18,12 @@ def reshaped(net: NetworkBuilder, x: Tensor, shape: Sequence[int]) -> Tensor:
     return net.reshape(x, shape) if x.value is None else net.constant(x.value.reshape(shape))
 
 
+def with_one(net: NetworkBuilder, x: Tensor, axis: int) -> Tensor:
+    """x with a dimension of 1 more, which becomes dimension ``axis``."""
+    sources = {place if place < axis else place + 1: place for place in range(x.rank)}
+    return net.reshape(x, [*x.shape[:axis], 1, *x.shape[axis:]], sources)
+
+
 def along_axis(net: NetworkBuilder, values: Tensor, axis: int, rank: int) -> Tensor:
     """``values``, one for each index of ``axis``, such that they broadcast to a tensor of ``rank``."""
     return reshaped(net, values, [-1] + [1] * (rank - axis - 1))

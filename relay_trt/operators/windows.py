@@ -60,6 +60,6 @@ def unfit(call: OpCall, window: Sequence[int], layout: str = "") -> Optional[str
         return f"padding {call.attrs['padding']}: engines cannot crop"
     image = spatial_sizes(call.shape, layout) if layout else call.shape[2:]
     sizes = [size + b + a for size, b, a in zip(image, before, after)]
-    if any(size < extent for size, extent in zip(sizes, window)):
+    if any(size < extent for size, extent, whole in zip(sizes, window, image) if whole >= 0):
         return f"the window {list(window)} is larger than the padded input {sizes}"
     return None

@@ -5,6 +5,16 @@ Importing this package registers what compiled libraries call.
 
 from . import module
 from .engines import get_tensorrt_version, is_tensorrt_runtime_enabled
+from .library import subgraphs, warm_up
 from .settings import Settings
+from .subgraph import Subgraph
 
-__all__ = ["Settings", "get_tensorrt_version", "is_tensorrt_runtime_enabled", "module"]
+__all__ = [
+    "Settings",
+    "Subgraph",
+    "get_tensorrt_version",
+    "is_tensorrt_runtime_enabled",
+    "module",
+    "subgraphs",
+    "warm_up",
+]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from types import ModuleType
-from typing import Any, Iterator
+from typing import Any, Dict, Iterator
 
 import tvm
 
@@ -63,6 +63,23 @@ def device(device_id: int) -> Iterator[None]:
         yield
     finally:
         call("cudaSetDevice", previous)
+
+
+@functools.lru_cache(maxsize=None)
+def describe_device(device_id: int) -> Dict[str, str]:
+    """What a plan depends on of a GPU: its name and its compute capability, as in ``"9.0"``."""
+    properties = call("cudaGetDeviceProperties", device_id)
+    return {"gpu": properties.name.decode(), "compute_capability": f"{properties.major}.{properties.minor}"}
+
+
+@contextlib.contextmanager
+def stream() -> Iterator[int]:
+    """A stream of the current GPU that nothing else uses, for the time of the block."""
+    handle = call("cudaStreamCreate")
+    try:
+        yield int(handle)
+    finally:
+        call("cudaStreamDestroy", handle)
 
 
 def current_stream() -> int:

@@ -12,6 +12,7 @@ import math
 from typing import Any, Optional, Tuple
 
 import numpy as np
+import tvm
 
 CPU, CUDA, CUDA_HOST = 1, 2, 3  # DLDeviceType
 _KINDS = {0: "int", 1: "uint", 2: "float", 4: "bfloat"}  # DLDataTypeCode
@@ -91,6 +92,17 @@ class TensorView:
             return np.empty(self.shape, dtype)
         memory: Any = (ctypes.c_uint8 * self.nbytes).from_address(self.address)
         return np.frombuffer(memory, dtype).reshape(self.shape)
+
+
+def tvm_array(tensor: TensorView) -> tvm.nd.NDArray:
+    """A tensor as TVM's own, sharing its memory: for copies between devices. It must not outlive the tensor."""
+    handle = ctypes.cast(tensor.handle, tvm._ffi.runtime_ctypes.TVMArrayHandle)
+    return tvm.nd.NDArray(handle, is_view=True)
+
+
+def copy_to_host(tensor: TensorView) -> np.ndarray:
+    """A copy of a compact tensor's elements, wherever they lie."""
+    return tensor.numpy().copy() if tensor.on_host else tvm_array(tensor).numpy()
 
 
 @functools.lru_cache(maxsize=None)

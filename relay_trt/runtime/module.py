@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import ctypes
-from typing import Any, Callable
+import weakref
+from typing import Any, Callable, Optional
 
 import tvm
+from tvm.error import register_error
 
 from ..graph import Graph, GraphError, TensorSpec
 from .dltensor import TensorView
+from .plans import CompiledPlan
+from .release import release_descriptor
 from .subgraph import Subgraph
+
+#: The live subgraphs, by the number that each answers to the question "id". A loaded library gives out no Python
+#: objects, only numbers; that it owns its subgraph, and not this dictionary, is what lets a closed one be freed.
+subgraphs: weakref.WeakValueDictionary[int, Subgraph] = weakref.WeakValueDictionary()
+
+# The generated code reports an interrupted call under this name.
+register_error("KeyboardInterrupt", KeyboardInterrupt)
 
 
 @tvm.register_func("relay_trt.create_subgraph")
-def create_subgraph(graph_json: str, constants: Any) -> Callable[[Any], None]:
+def create_subgraph(graph_json: str, constants: Any) -> Callable[[Any], Optional[int]]:
     """Make a subgraph; called once for each, when its library is first used.
 
     Parameters
@@ -27,7 +38,9 @@ def create_subgraph(graph_json: str, constants: Any) -> Callable[[Any], None]:
     -------
     function
         Runs the subgraph; its argument is the address of an array with the addresses of the input tensors
-        and then of the output tensors, each a ``DLTensor``.
+        and then of the output tensors, each a ``DLTensor``. It returns 0; where it is interrupted, None, as TVM
+        passes on no exceptions that are not errors. A string instead is a question, answered by a number:
+        ``"id"`` by the subgraph's key in `subgraphs`, ``"release_descriptor"`` by the function of that name.
 
     Raises
     ------
@@ -38,19 +51,34 @@ def create_subgraph(graph_json: str, constants: Any) -> Callable[[Any], None]:
     nodes = graph.constants()
     if len(constants) != len(nodes):
         raise GraphError(f"{graph.symbol} needs {len(nodes)} constants and got {len(constants)}")
-    arrays = list(constants)  # owns the memory that the views below share
+    arrays = list(constants)
     values = {}
     for node, array in zip(nodes, arrays):
         view = TensorView(ctypes.addressof(array.handle.contents))
         if TensorSpec(view.shape, view.dtype) != node.outputs[0]:
             raise GraphError(f"{graph.symbol}: constant {node.name} is not {node.outputs[0]}")
         values[node.name] = view.numpy()
-    subgraph = Subgraph(graph, values)
+    compiled = [] if graph.engine is None else [CompiledPlan(graph.engine, values.pop(nodes[-1].name))]
+    subgraph = Subgraph(graph.without_engine(), values, compiled, owner=arrays)
+    subgraphs[id(subgraph)] = subgraph
     num_inputs, num_tensors = len(graph.inputs()), len(graph.inputs()) + len(graph.heads)
 
-    def run(addresses: Any, _owner: Any = arrays) -> None:
-        handles = (ctypes.c_size_t * num_tensors).from_address(addresses.value)
-        tensors = [TensorView(handle) for handle in handles]
-        subgraph.run(tensors[:num_inputs], tensors[num_inputs:])
+    def answer(question: str) -> int:
+        if question == "id":
+            return id(subgraph)
+        if question == "release_descriptor":
+            return release_descriptor()
+        raise ValueError(f'{graph.symbol} answers the questions "id" and "release_descriptor", not {question!r}')
+
+    def run(argument: Any) -> Optional[int]:
+        if isinstance(argument, str):
+            return answer(argument)
+        try:
+            handles = (ctypes.c_size_t * num_tensors).from_address(argument.value)
+            tensors = [TensorView(handle) for handle in handles]
+            subgraph.run(tensors[:num_inputs], tensors[num_inputs:])
+        except (KeyboardInterrupt, SystemExit):
+            return None
+        return 0
 
     return run

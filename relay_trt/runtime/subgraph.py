@@ -1,17 +1,25 @@
-"""One subgraph at run time: its engine, built when it is first needed."""
+"""One subgraph at run time: its engines, built when they are first needed."""
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import logging
 import threading
-from typing import List, Mapping, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
-from ..graph import Graph, TensorSpec
+from ..graph import Graph, Node, Profile, TensorSpec
+from .cache import PlanCache
+from .calibration import Calibration
 from .dltensor import CUDA, TensorView
-from .engines import BuildRequest, Engine, choose_engine
+from .engines import BuildRequest, Engine, EngineError, Layer, Shapes, choose_engine
+from .plans import CompiledPlan, obtain, open_cache, plan_key
 from .settings import Settings, configure_logging
+
+if TYPE_CHECKING:
+    import onnx
 
 logger = logging.getLogger("TensorRT")
 
@@ -21,27 +29,43 @@ class ArgumentError(ValueError):
 
 
 class Subgraph:
-    """Runs one subgraph.
+    """One subgraph of a loaded library.
 
     Parameters
     ----------
     graph : graph.Graph
         The subgraph.
     constants : dict of str to numpy.ndarray
-        The values of its constants, by name. They are not copied, and must live as long as the subgraph.
+        The values of its constants, by name. They are not copied.
+    compiled : sequence of CompiledPlan
+        Engines that were built when the library was compiled.
+    owner : object
+        What the memory of constants and plans belongs to.
     """
 
-    def __init__(self, graph: Graph, constants: Mapping[str, np.ndarray]) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        constants: Mapping[str, np.ndarray],
+        compiled: Sequence[CompiledPlan] = (),
+        owner: Any = None,
+    ) -> None:
         self.graph = graph
+        self._owner = owner
         self._constants = constants
+        self._compiled = compiled
         # What messages call each argument, and what it must be: the inputs, then the outputs.
         self._arguments: List[Tuple[str, TensorSpec]] = [
             *((f"input {node.name!r}", node.outputs[0]) for node in graph.inputs()),
             *((f"output {index}", spec) for index, spec in enumerate(graph.outputs())),
         ]
-        self._engine: Optional[Engine] = None
-        # An engine belongs to one caller at a time.
-        self._lock = threading.Lock()
+        # Never changed, only replaced: a call looks its engine up without a lock.
+        self._engines: Tuple[_Kept, ...] = ()
+        self._uses = itertools.count()
+        self._building = threading.Lock()
+        # By GPU: for int8, and those of them that still want calls.
+        self._calibrations: Dict[int, Calibration] = {}
+        self._calibrating: Dict[int, Calibration] = {}
 
     def run(self, inputs: Sequence[TensorView], outputs: Sequence[TensorView]) -> None:
         """Compute the outputs; the first call, and a call with shapes that no engine takes, builds an engine.
@@ -51,20 +75,84 @@ class Subgraph:
         ArgumentError
             Where a tensor's dtype, shape or layout is not the subgraph's; the message names the tensor.
         EngineError, ConversionError
-            Where no engine can be built.
+            Where no engine can be built, or it reports an error.
         """
         self._check(inputs, outputs)
-        if any(0 in tensor.shape for tensor in outputs):
+        if all(0 in tensor.shape for tensor in outputs):
             return  # an empty batch: there is nothing to compute
         shapes = tuple(tensor.shape for tensor in inputs)
         device_id = next((tensor.device_id for tensor in (*inputs, *outputs) if tensor.device_type == CUDA), 0)
-        with self._lock:
-            if self._engine is None or not self._engine.accepts(shapes, device_id):
-                settings = Settings.from_environment()
-                configure_logging(settings)
-                request = BuildRequest(self.graph, self._constants, settings, shapes, device_id)
-                self._engine = choose_engine(settings).build(request)
-            self._engine.run(inputs, outputs)
+        self._engine(shapes, device_id).run(inputs, outputs)
+        if device_id in self._calibrating:
+            self._calibrate(inputs, device_id)
+
+    def build(self, batch: Optional[int] = None, device_id: int = 0) -> None:
+        """Build the engine that calls will need, or load it, before the first of them comes.
+
+        Parameters
+        ----------
+        batch : int, optional
+            What a dynamic first dimension of the inputs will be; without it, profiles must say.
+        device_id : int
+            The GPU.
+
+        Raises
+        ------
+        ValueError
+            Where an input has a dynamic dimension of which neither ``batch`` nor a profile tells.
+        EngineError, ConversionError
+            Where no engine can be built.
+        """
+        self._engine(tuple(_expected_shape(node, batch) for node in self.graph.inputs()), device_id)
+
+    def compiled_plan(self, device_id: int = 0) -> CompiledPlan:
+        """The engine that `build` makes, as it travels in a library. Raises what `build` raises."""
+        self.build(device_id=device_id)
+        kept = self._last()
+        return CompiledPlan(plan_key(type(kept.engine), kept.request).facts, kept.engine.serialize())
+
+    def information(self) -> List[Dict[str, Any]]:
+        """What the engine that was used last tells of its layers: names, tensors, formats, kernels.
+
+        Of TensorRT it is what its engine inspector has, of ONNX Runtime the nodes that its optimizations left.
+
+        Raises
+        ------
+        EngineError
+            Where there is no engine yet.
+        """
+        return self._last().engine.information()
+
+    def profile(self, runs: int = 20) -> List[Layer]:
+        """How long each layer takes of the engine that was used last.
+
+        Parameters
+        ----------
+        runs : int
+            How often to run it, on inputs of random values in the shapes that it was optimized for.
+
+        Raises
+        ------
+        EngineError
+            Where there is no engine yet, or it reports an error.
+        """
+        return self._last().engine.profile(runs)
+
+    def onnx(self) -> onnx.ModelProto:
+        """The subgraph as an ONNX model, weights included, for Netron, trtexec, Polygraphy and others.
+
+        Raises
+        ------
+        ConversionError
+            Where ONNX has no way to say it.
+        """
+        # Imported here: a target that has TensorRT may have no onnx.
+        from .builders.onnx import OnnxBuilder
+        from .network import convert
+
+        builder = OnnxBuilder()
+        convert(self.graph, self._constants, builder)
+        return builder.model(self.graph.symbol).complete()
 
     def _check(self, inputs: Sequence[TensorView], outputs: Sequence[TensorView]) -> None:
         for (what, spec), tensor in zip(self._arguments, (*inputs, *outputs)):
@@ -73,3 +161,136 @@ class Subgraph:
                 raise ArgumentError(f"{self.graph.symbol}: {what} is {given}, and was compiled as {spec}")
             if not tensor.is_compact:
                 raise ArgumentError(f"{self.graph.symbol}: {what} is not compact: its elements are in another order")
+
+    def _last(self) -> _Kept:
+        if not self._engines:
+            raise EngineError(f"{self.graph.symbol} has no engine yet: run it, or call build()")
+        return max(self._engines, key=lambda kept: kept.last_use)
+
+    def _engine(self, shapes: Shapes, device_id: int) -> Engine:
+        engine = self._find(shapes, device_id)
+        if engine is not None:
+            return engine
+        # No engine is built for empty inputs, which some operators take: one for a single element will have to do.
+        shapes = tuple(tuple(max(dimension, 1) for dimension in shape) for shape in shapes)
+        with self._building:
+            # Another thread may have built it while this one waited for the lock.
+            return self._find(shapes, device_id) or self._add(shapes, device_id)
+
+    def _find(self, shapes: Shapes, device_id: int) -> Optional[Engine]:
+        for kept in self._engines:
+            if kept.engine.accepts(shapes, device_id):
+                kept.last_use = next(self._uses)
+                return kept.engine
+        return None
+
+    def _add(self, shapes: Shapes, device_id: int) -> Engine:
+        settings = Settings.from_environment()
+        configure_logging(settings)
+        engine_class = choose_engine(settings)
+        before = [kept for kept in self._engines if kept.request.device_id == device_id]
+        request = BuildRequest(
+            self.graph,
+            self._constants,
+            settings,
+            self._profiles(shapes, settings, before),
+            device_id,
+            cache=open_cache(settings),
+        )
+        if engine_class.calibrates(request):
+            request = self._with_calibration(request)
+        if before:
+            logger.info("%s: no engine serves the shapes %s: another one is needed", self.graph.symbol, shapes)
+        added = _Kept(obtain(engine_class, request, self._compiled), request, next(self._uses))
+        if request.calibration is not None:
+            self._keep_table(request.calibration, request.cache)
+            before = [kept for kept in before if kept.request.calibration is not None]
+        self._replace(added, before if settings.multi_engine else [], settings.max_engines)
+        return added.engine
+
+    def _replace(self, added: _Kept, before: List[_Kept], most: int) -> None:
+        """Give up the engines that ``added`` takes the place of; they are freed when no call uses them any more."""
+        others = [kept for kept in self._engines if kept.request.device_id != added.request.device_id]
+        latest = sorted(before, key=lambda kept: kept.last_use, reverse=True)[: most - 1]
+        self._engines = (added, *latest, *others)
+
+    def _profiles(self, shapes: Shapes, settings: Settings, before: Sequence[_Kept]) -> Tuple[Profile, ...]:
+        """The shapes that a new engine must serve."""
+        exact = settings.multi_engine
+        profiles = []
+        for index, (node, shape) in enumerate(zip(self.graph.inputs(), shapes)):
+            profile = node.profile
+            if profile is None and (exact or -1 not in node.outputs[0].shape):
+                profiles.append(Profile(shape, shape, shape))
+                continue
+            if profile is None:
+                smallest = tuple(1 if dimension < 0 else dimension for dimension in node.outputs[0].shape)
+                profile = Profile(smallest, shape, shape)
+            elif not profile.admits(shape):
+                logger.warning(
+                    "%s: the shape %s of input %r is outside of its profile, from %s to %s: the engine is built anew",
+                    *(self.graph.symbol, shape, node.name, profile.min, profile.max),
+                )
+            for kept in before:
+                profile = profile.including(kept.request.profiles[index].min)
+                profile = profile.including(kept.request.profiles[index].max)
+            profiles.append(profile.including(shape))
+        return tuple(profiles)
+
+    def _with_calibration(self, request: BuildRequest) -> BuildRequest:
+        """The request for int8, once calibration is complete; until then, calls are computed in full precision."""
+        device_id = request.device_id
+        calibration = self._calibrations.get(device_id)
+        if calibration is None:
+            table = request.cache.read(self._table_name) if request.cache else None
+            calls = request.settings.calibration_calls or 0
+            calibration = self._calibrations[device_id] = Calibration(self.graph.symbol, calls, table)
+        if calibration.complete:
+            return dataclasses.replace(request, calibration=calibration)
+        self._calibrating[device_id] = calibration
+        return request
+
+    def _calibrate(self, inputs: Sequence[TensorView], device_id: int) -> None:
+        """Keep the inputs of a call; the last of those that are wanted has the engine for int8 built."""
+        with self._building:
+            calibration = self._calibrating.get(device_id)
+            if calibration is None:  # another thread's call was the last
+                return
+            calibration.keep(inputs)
+            if calibration.complete:
+                del self._calibrating[device_id]
+                self._add(calibration.shapes, device_id)
+
+    def _keep_table(self, calibration: Calibration, cache: Optional[PlanCache]) -> None:
+        """What was measured stays; the inputs that it was measured with can go."""
+        calibration.batches.clear()
+        table = calibration.table
+        if table is not None and cache is not None:
+            cache.update(self._table_name, lambda before: table)
+
+    @property
+    def _table_name(self) -> str:
+        return f"calibration_{self.graph.symbol}_{self.graph.digest(self._constants)[:32]}"
+
+
+@dataclasses.dataclass
+class _Kept:
+    """An engine and when it was used last, in calls."""
+
+    engine: Engine
+    request: BuildRequest
+    last_use: int
+
+
+def _expected_shape(node: Node, batch: Optional[int]) -> Tuple[int, ...]:
+    shape = node.outputs[0].shape
+    if -1 not in shape:
+        return shape
+    if batch is not None and -1 not in shape[1:]:
+        return (batch, *shape[1:])
+    if node.profile is not None:
+        return node.profile.opt
+    raise ValueError(
+        f"input {node.name!r} is {node.outputs[0]}: without a profile (input_shapes of partition_for_tensorrt), "
+        "only a batch can be given"
+    )

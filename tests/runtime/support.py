@@ -6,11 +6,13 @@ import ctypes
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
+import pytest
 import tvm
 
 from relay_trt.graph import CONST, INPUT, KERNEL, Entry, Graph, Node, TensorSpec
 from relay_trt.options import CompileOptions
 from relay_trt.runtime.dltensor import TensorView
+from relay_trt.runtime.engines.onnxruntime import OnnxRuntimeEngine
 from relay_trt.runtime.subgraph import Subgraph
 
 from ..support import random
@@ -22,10 +24,17 @@ def view(array: tvm.nd.NDArray) -> TensorView:
 
 
 def call(
-    subgraph: Subgraph, *inputs: np.ndarray, devices: Sequence[Any] = (tvm.cpu(0),), batch: Optional[int] = None
+    subgraph: Subgraph,
+    *inputs: np.ndarray,
+    devices: Sequence[Any] = (tvm.cpu(0),),
+    batch: Optional[int] = None,
+    shapes: Optional[Sequence[Tuple[int, ...]]] = None,
 ) -> List[np.ndarray]:
-    """The outputs of one call. Tensors lie on ``devices`` in turn; ``batch`` is that of outputs without one."""
-    specs = [tuple(batch if d < 0 else d for d in spec.shape) for spec in subgraph.graph.outputs()]
+    """The outputs of one call. Tensors lie on ``devices`` in turn.
+
+    Of outputs with dynamic dimensions, ``shapes`` are the shapes, or ``batch`` is what is dynamic.
+    """
+    specs = shapes or [tuple(batch if d < 0 else d for d in spec.shape) for spec in subgraph.graph.outputs()]
     arrays = [tvm.nd.array(value, devices[i % len(devices)]) for i, value in enumerate(inputs)]
     for i, (shape, spec) in enumerate(zip(specs, subgraph.graph.outputs()), len(arrays)):
         # Filled with what no test expects: an output that is not written is noticed.
@@ -35,6 +44,17 @@ def call(
     for device in devices:
         device.sync()
     return [array.numpy() for array in arrays[len(inputs) :]]
+
+
+def take_only_profiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the CPU engine, which takes any shape, take what TensorRT's engines do."""
+
+    def accepts(engine: Any, shapes: Any, device_id: int) -> bool:
+        request = engine._request
+        fits = all(profile.admits(shape) for profile, shape in zip(request.profiles, shapes))
+        return fits and request.device_id == device_id
+
+    monkeypatch.setattr(OnnxRuntimeEngine, "accepts", accepts)
 
 
 class Network:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import abc
 import contextlib
 import dataclasses
-from typing import Any, Iterator, Optional, Sequence, Tuple
+from typing import Any, Iterator, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -51,7 +51,8 @@ class NetworkBuilder(abc.ABC):
     """Collects the layers of one network.
 
     Axes count from the front and are never negative. Spatial arguments (``strides``, ``dilation``, ...) have
-    one number for each dimension behind batch and channel. Only dimension 0 of a tensor may be dynamic.
+    one number for each dimension behind batch and channel. Any dimension may be dynamic, but for channels and
+    where something else is said.
     """
 
     #: The engine's name in messages.
@@ -156,6 +157,19 @@ class NetworkBuilder(abc.ABC):
                 x = self.elementwise(x, self.constant(along_axis), kind)
         return x
 
+    # -- quantized tensors -----------------------------------------------------------------------------------------
+
+    @abc.abstractmethod
+    def quantize(self, x: Tensor, scale: np.ndarray, axis: int = 0) -> Tensor:
+        """x / scale, rounded half to even and held between -128 and 127, as int8; x is float32.
+
+        ``scale`` is one positive number or, for a constant x, one for each index of ``axis``.
+        """
+
+    @abc.abstractmethod
+    def dequantize(self, x: Tensor, scale: np.ndarray, axis: int = 0) -> Tensor:
+        """x * scale as float32; x is int8, and ``scale`` as for `quantize`."""
+
     # -- windows ----------------------------------------------------------------------------------------------------
 
     @abc.abstractmethod
@@ -210,9 +224,19 @@ class NetworkBuilder(abc.ABC):
 
     @abc.abstractmethod
     def resize(
-        self, x: Tensor, size: Sequence[int], mode: str, coordinates: str, rounding: str = "", cubic: float = -0.75
+        self,
+        x: Tensor,
+        size: Sequence[int],
+        mode: str,
+        coordinates: str,
+        rounding: str = "",
+        cubic: float = -0.75,
+        scales: Optional[Sequence[float]] = None,
     ) -> Tensor:
         """x (N, C, spatial...) with its spatial dimensions made ``size``.
+
+        Where some of those are dynamic, ``size`` has -1 for them, and ``scales`` says how many times as large each
+        spatial dimension becomes.
 
         ``mode`` is ``"nearest"``, ``"linear"`` or, with two spatial dimensions, ``"cubic"`` with the coefficient
         ``cubic``. ``coordinates``, by ONNX's names, says which place of x each element of the result comes from:
@@ -256,9 +280,46 @@ class NetworkBuilder(abc.ABC):
     def concatenation(self, tensors: Sequence[Tensor], axis: int) -> Tensor:
         """The tensors one behind the other along ``axis``."""
 
+    def reshape(self, x: Tensor, shape: Sequence[int], sources: Optional[Mapping[int, int]] = None) -> Tensor:
+        """x in another shape: 0 copies the dimension at that place, one -1 stands for what remains.
+
+        Further places may have -1 if ``sources`` maps them to the dimensions of x that they copy.
+        """
+        copied = {place: source for place, source in (sources or {}).items() if shape[place] == -1}
+        sizes = [0 if copied.get(place) == place else size for place, size in enumerate(shape)]
+        if sizes.count(-1) <= 1:
+            return self._reshape(x, sizes)
+        copied.update({place: place for place, size in enumerate(sizes) if size == 0})
+        sizes = [x.shape[copied[place]] if place in copied else size for place, size in enumerate(sizes)]
+        copied = {place: source for place, source in copied.items() if x.shape[source] == -1}
+        return self._reshape_to(x, self._dimensions(x, sizes, copied), sizes)
+
     @abc.abstractmethod
-    def reshape(self, x: Tensor, shape: Sequence[int]) -> Tensor:
-        """x in another shape: 0 copies the dimension at that place, one -1 stands for what remains."""
+    def _reshape(self, x: Tensor, shape: Sequence[int]) -> Tensor:
+        """What `reshape` does where no dimension is copied to another place."""
+
+    @abc.abstractmethod
+    def _reshape_to(self, x: Tensor, sizes: Tensor, shape: Sequence[int]) -> Tensor:
+        """x in the shape that the tensor ``sizes`` has, of which ``shape`` is what is known now."""
+
+    @abc.abstractmethod
+    def _shape(self, x: Tensor) -> Tensor:
+        """The shape of x as a tensor of int32 or int64."""
+
+    def _dimensions(
+        self, x: Tensor, shape: Sequence[int], copied: Mapping[int, int], added: Optional[Mapping[int, int]] = None
+    ) -> Tensor:
+        """``shape`` as a tensor, at each place of ``copied`` that dimension of x, to which ``added`` may add."""
+        sizes = self._shape(x)
+
+        def part(place: int) -> Tensor:
+            if place not in copied:
+                return self.constant(np.array([shape[place]], sizes.dtype))
+            size, more = self.slice(sizes, [copied[place]], [1], [1]), (added or {}).get(place, 0)
+            return self.elementwise(size, self.constant(np.array([more], sizes.dtype)), "sum") if more else size
+
+        parts = [part(place) for place in range(len(shape))]
+        return self.concatenation(parts, 0) if len(parts) > 1 else parts[0]
 
     @abc.abstractmethod
     def transpose(self, x: Tensor, permutation: Sequence[int]) -> Tensor:
@@ -273,7 +334,7 @@ class NetworkBuilder(abc.ABC):
 
     @abc.abstractmethod
     def pad(self, x: Tensor, before: Sequence[int], after: Sequence[int], value: float) -> Tensor:
-        """x with ``value`` before and after each dimension. A dynamic dimension gets none."""
+        """x with ``value`` before and after each dimension."""
 
     @abc.abstractmethod
     def broadcast(self, x: Tensor, shape: Sequence[int]) -> Tensor:

@@ -70,6 +70,15 @@ class OnnxModel:
     model: onnx.ModelProto
     external: Dict[str, np.ndarray]
 
+    def complete(self) -> onnx.ModelProto:
+        """The model with its constants inside, as other tools read it; protobuf holds 2 GiB at most."""
+        model = onnx.ModelProto()
+        model.CopyFrom(self.model)
+        for initializer in model.graph.initializer:
+            if initializer.name in self.external:
+                initializer.CopyFrom(onnx.numpy_helper.from_array(self.external[initializer.name], initializer.name))
+        return model
+
 
 class OnnxBuilder(NetworkBuilder):
     """Builds an ONNX graph, node by node; onnx infers each tensor's shape."""
@@ -123,6 +132,12 @@ class OnnxBuilder(NetworkBuilder):
     def _cast(self, x: Tensor, dtype: str) -> Tensor:
         return self._add("Cast", [x], to=_element_type(dtype))
 
+    def quantize(self, x: Tensor, scale: np.ndarray, axis: int = 0) -> Tensor:
+        return self._quantization("QuantizeLinear", x, scale, axis)
+
+    def dequantize(self, x: Tensor, scale: np.ndarray, axis: int = 0) -> Tensor:
+        return self._quantization("DequantizeLinear", x, scale, axis)
+
     def convolution(
         self,
         x: Tensor,
@@ -167,7 +182,14 @@ class OnnxBuilder(NetworkBuilder):
         return self._add(_POOLING[kind], [x], **attrs)
 
     def resize(
-        self, x: Tensor, size: Sequence[int], mode: str, coordinates: str, rounding: str = "", cubic: float = -0.75
+        self,
+        x: Tensor,
+        size: Sequence[int],
+        mode: str,
+        coordinates: str,
+        rounding: str = "",
+        cubic: float = -0.75,
+        scales: Optional[Sequence[float]] = None,
     ) -> Tensor:
         shape = (*x.shape[:2], *size)
         attrs: Dict[str, Any] = {"mode": mode, "coordinate_transformation_mode": coordinates}
@@ -175,8 +197,12 @@ class OnnxBuilder(NetworkBuilder):
             attrs["nearest_mode"] = rounding
         if mode == "cubic":
             attrs["cubic_coeff_a"] = cubic
-        operands = [x, None, None, self._dimensions(x, shape)]  # neither a region of interest nor scales
-        return self._add("Resize", operands, shape, **attrs)
+        if -1 in size:
+            factors = self.constant(np.array([1.0, 1.0, *(scales or ())], np.float32))
+            return self._add("Resize", [x, None, factors], shape, **attrs)  # no region of interest
+        dynamic = {axis: axis for axis, dimension in enumerate(shape) if dimension < 0}
+        sizes = self._dimensions(x, shape, dynamic) if dynamic else self._int64(shape)
+        return self._add("Resize", [x, None, None, sizes], shape, **attrs)
 
     def lrn(self, x: Tensor, size: int, alpha: float, beta: float, bias: float) -> Tensor:
         return self._add("LRN", [x], size=size, alpha=alpha, beta=beta, bias=bias)
@@ -205,8 +231,14 @@ class OnnxBuilder(NetworkBuilder):
     def concatenation(self, tensors: Sequence[Tensor], axis: int) -> Tensor:
         return self._add("Concat", tensors, axis=axis)
 
-    def reshape(self, x: Tensor, shape: Sequence[int]) -> Tensor:
+    def _reshape(self, x: Tensor, shape: Sequence[int]) -> Tensor:
         return self._add("Reshape", [x, self._int64(shape)])
+
+    def _reshape_to(self, x: Tensor, sizes: Tensor, shape: Sequence[int]) -> Tensor:
+        return self._add("Reshape", [x, sizes], tuple(shape))
+
+    def _shape(self, x: Tensor) -> Tensor:
+        return self._add("Shape", [x])
 
     def transpose(self, x: Tensor, permutation: Sequence[int]) -> Tensor:
         return self._add("Transpose", [x], perm=permutation)
@@ -243,15 +275,13 @@ class OnnxBuilder(NetworkBuilder):
     def _transposed(self, x: Tensor) -> Tensor:
         return self.transpose(x, [*range(x.rank - 2), x.rank - 1, x.rank - 2])
 
+    def _quantization(self, op: str, x: Tensor, scale: np.ndarray, axis: int) -> Tensor:
+        attrs: Dict[str, Any] = {"axis": axis} if scale.ndim else {}
+        zero_point = self.constant(np.zeros(scale.shape, "int8"))
+        return self._add(op, [x, self.constant(scale.astype("float32")), zero_point], **attrs)
+
     def _int64(self, values: Sequence[int]) -> Tensor:
         return self.constant(np.array(values, np.int64))
-
-    def _dimensions(self, x: Tensor, shape: Shape) -> Tensor:
-        """``shape`` as an operand, in which a dynamic first dimension is x's."""
-        if -1 not in shape:
-            return self._int64(shape)
-        batch = self._add("Slice", [self._add("Shape", [x]), self._int64([0]), self._int64([1])])
-        return self._add("Concat", [batch, self._int64(shape[1:])], axis=0)
 
     def _add(self, op: str, inputs: Sequence[Optional[Tensor]], shape: Optional[Shape] = None, **attrs: Any) -> Tensor:
         """Append a node of one output, and infer that; ``shape`` is its shape where onnx cannot tell it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -88,6 +88,12 @@ def tensorrt_logger() -> Any:
 class TensorRTBuilder(NetworkBuilder):
     """Adds layers to an ``INetworkDefinition``.
 
+    Parameters
+    ----------
+    strongly_typed : bool
+        Have TensorRT compute in the network's own types, where it has a flag for that: from 10 on, until 11 where
+        there is nothing else.
+
     Attributes
     ----------
     builder : tensorrt.Builder
@@ -96,23 +102,33 @@ class TensorRTBuilder(NetworkBuilder):
         The network; what the methods here lack, a converter may add to it itself, with `itensor` and `outputs`.
     has_float32_layers : bool
         Whether some layers were told to compute in float32.
+    has_quantized_tensors : bool
+        Whether some tensors are int8.
+    strongly_typed : bool
+        Whether TensorRT computes in the network's own types.
     """
 
     engine = "TensorRT"
 
-    def __init__(self) -> None:
+    def __init__(self, strongly_typed: bool = False) -> None:
         self._trt = trt = load_tensorrt()
         self.builder = trt.Builder(tensorrt_logger())
         # Explicit batch is a flag up to TensorRT 10 and the only way there is from 11 on, where it has no name.
         explicit = getattr(trt.NetworkDefinitionCreationFlag, "EXPLICIT_BATCH", None)
-        self.network = self.builder.create_network(0 if explicit is None else 1 << int(explicit))
+        strong = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None) if strongly_typed else None
+        self.strongly_typed = strong is not None
+        self.network = self.builder.create_network(
+            sum(1 << int(flag) for flag in (explicit, strong) if flag is not None)
+        )
         self._dtypes = {"float32": trt.float32, "float16": trt.float16, "int32": trt.int32, "bool": trt.bool}
+        self._dtypes["int8"] = trt.int8
         if hasattr(trt, "int64"):  # from TensorRT 10 on
             self._dtypes["int64"] = trt.int64
         self._constants: Dict[Tensor, Any] = {}
         # TensorRT reads weights when it builds: the arrays must outlive that.
         self._weights: List[np.ndarray] = []
         self.has_float32_layers = False
+        self.has_quantized_tensors = False
 
     def input(self, name: str, shape: Shape, dtype: str) -> Tensor:
         return Tensor(shape, dtype, handle=self.network.add_input(name, self._dtypes[dtype], shape))
@@ -170,6 +186,17 @@ class TensorRTBuilder(NetworkBuilder):
         mode, power = self._trt.ScaleMode.CHANNEL, self._trt.Weights()
         layer = self.network.add_scale_nd(self.itensor(x), mode, weights[1], weights[0], power, axis)
         return self._result(layer, x.dtype)
+
+    def quantize(self, x: Tensor, scale: np.ndarray, axis: int = 0) -> Tensor:
+        layer = self.network.add_quantize(self.itensor(x), *self._scale_and_type(scale, "int8"))
+        return self._quantization(layer, scale, axis, "int8")
+
+    def dequantize(self, x: Tensor, scale: np.ndarray, axis: int = 0) -> Tensor:
+        if x.value is not None:  # below TensorRT 10, constants are not int8
+            along_axis = scale.reshape((-1,) + (1,) * (x.rank - axis - 1)) if scale.ndim else scale
+            x = self.quantize(self.constant((x.value * along_axis).astype("float32")), scale, axis)
+        layer = self.network.add_dequantize(self.itensor(x), *self._scale_and_type(scale, "float32"))
+        return self._quantization(layer, scale, axis, "float32")
 
     def convolution(
         self,
@@ -239,6 +266,15 @@ class TensorRTBuilder(NetworkBuilder):
             return self._squeezed(
                 self.pooling(image, kind, [*window, 1], [*strides, 1], before, after, ceil_mode, count_include_pad)
             )
+        excludes = kind == "average" and not count_include_pad
+        if (
+            self.has_quantized_tensors
+            and excludes
+            and any((*pre_padding, *post_padding))
+            and not self.computes_in_float32
+        ):
+            with self.full_precision():  # TensorRT has no such kernel of int8, and tries no other by itself
+                return self.pooling(x, kind, window, strides, pre_padding, post_padding, ceil_mode)
         kind_ = getattr(self._trt.PoolingType, _POOLING[kind])
         layer = self._checked(self.network.add_pooling_nd(self.itensor(x), kind_, tuple(window)))
         self._set_window(layer, strides, pre_padding, post_padding)
@@ -249,7 +285,14 @@ class TensorRTBuilder(NetworkBuilder):
         return self._result(layer, x.dtype)
 
     def resize(
-        self, x: Tensor, size: Sequence[int], mode: str, coordinates: str, rounding: str = "", cubic: float = -0.75
+        self,
+        x: Tensor,
+        size: Sequence[int],
+        mode: str,
+        coordinates: str,
+        rounding: str = "",
+        cubic: float = -0.75,
+        scales: Optional[Sequence[float]] = None,
     ) -> Tensor:
         layer = self._checked(self.network.add_resize(self.itensor(x)))
         layer.resize_mode = getattr(self._trt.InterpolationMode, _RESIZE[mode])
@@ -259,7 +302,8 @@ class TensorRTBuilder(NetworkBuilder):
         if mode == "cubic":
             layer.cubic_coeff = cubic
         if -1 in x.shape:  # TensorRT 8.5 does not take dimensions that it learns at run time
-            layer.scales = [1.0, 1.0, *(_scale(before, after) for before, after in zip(x.shape[2:], size))]
+            factors = scales if -1 in size and scales else map(_scale, x.shape[2:], size)
+            layer.scales = [1.0, 1.0, *factors]
         else:
             layer.shape = (*x.shape[:2], *size)
         return self._result(layer, x.dtype)
@@ -291,12 +335,22 @@ class TensorRTBuilder(NetworkBuilder):
         return self._result(layer, x.dtype)
 
     def top_k(self, x: Tensor, k: int, axis: int, largest: bool = True) -> Tuple[Tensor, Tensor]:
-        if x.rank == 1:  # the TopK layer wants two dimensions
-            values, indices = self.top_k(self._with_rank(x, 2), k, 1, largest)
-            return self.reshape(values, [k]), self.reshape(indices, [k])
+        if x.rank != 2 or axis != 1:
+            return self._top_k_of_rows(x, k, axis, largest)
         operation = self._trt.TopKOperation.MAX if largest else self._trt.TopKOperation.MIN
         layer = self.network.add_topk(self.itensor(x), operation, k, 1 << axis)
         values, indices = self.outputs(layer, [x.dtype, "int32"])
+        return values, indices
+
+    def _top_k_of_rows(self, x: Tensor, k: int, axis: int, largest: bool) -> Tuple[Tensor, Tensor]:
+        """The layer wants two dimensions; along other axes of more, TensorRT 8.6 was seen to return wrong elements."""
+        last = [*(i for i in range(x.rank) if i != axis), axis]
+        rows = self.reshape(self.transpose(x, last), [-1, x.shape[axis]])
+        shape = [*(x.shape[i] for i in last[:-1]), k]
+        inverse = sorted(range(x.rank), key=last.__getitem__)
+        values, indices = (
+            self.transpose(self.reshape(found, shape), inverse) for found in self.top_k(rows, k, 1, largest)
+        )
         return values, indices
 
     def concatenation(self, tensors: Sequence[Tensor], axis: int) -> Tensor:
@@ -304,10 +358,21 @@ class TensorRTBuilder(NetworkBuilder):
         layer.axis = axis
         return self._result(layer, tensors[0].dtype)
 
-    def reshape(self, x: Tensor, shape: Sequence[int]) -> Tensor:
+    def _reshape(self, x: Tensor, shape: Sequence[int]) -> Tensor:
         layer = self._checked(self.network.add_shuffle(self.itensor(x)))
         layer.reshape_dims = tuple(shape)
         return self._result(layer, x.dtype)
+
+    def _reshape_to(self, x: Tensor, sizes: Tensor, shape: Sequence[int]) -> Tensor:
+        layer = self._checked(self.network.add_shuffle(self.itensor(x)))
+        layer.set_input(1, self.itensor(sizes))
+        return self._result(layer, x.dtype)
+
+    def _shape(self, x: Tensor) -> Tensor:
+        layer = self._checked(self.network.add_shape(self.itensor(x)))
+        output = layer.get_output(0)
+        dtype = "int32" if output.dtype == self._trt.int32 else "int64"  # from TensorRT 10 on
+        return Tensor((x.rank,), dtype, handle=output)
 
     def transpose(self, x: Tensor, permutation: Sequence[int]) -> Tensor:
         layer = self._checked(self.network.add_shuffle(self.itensor(x)))
@@ -319,7 +384,8 @@ class TensorRTBuilder(NetworkBuilder):
 
     def pad(self, x: Tensor, before: Sequence[int], after: Sequence[int], value: float) -> Tensor:
         size = [-1 if d < 0 else b + d + a for b, d, a in zip(before, x.shape, after)]
-        layer = self._slice(x, [-b for b in before], size, [1] * x.rank)
+        added = {axis: b + a for axis, (b, a) in enumerate(zip(before, after))}
+        layer = self._slice(x, [-b for b in before], size, [1] * x.rank, added)
         layer.mode = self._trt.SampleMode.FILL
         layer.set_input(4, self.itensor(self.scalar(value, x)))
         return self._result(layer, x.dtype)
@@ -367,7 +433,7 @@ class TensorRTBuilder(NetworkBuilder):
             Where TensorRT refuses the layer.
         """
         self._checked(layer)
-        if self.computes_in_float32 and hasattr(layer, "precision"):  # until TensorRT 10
+        if self.computes_in_float32 and not self.strongly_typed and hasattr(layer, "precision"):  # until TensorRT 10
             self._compute_in_float32(layer, dtypes)
         tensors = []
         for index, dtype in enumerate(dtypes):
@@ -391,11 +457,20 @@ class TensorRTBuilder(NetworkBuilder):
                 layer.set_output_type(index, self._trt.float32)
         self.has_float32_layers = True
 
-    def _slice(self, x: Tensor, start: Sequence[int], size: Sequence[int], stride: Sequence[int]) -> Any:
+    def _slice(
+        self,
+        x: Tensor,
+        start: Sequence[int],
+        size: Sequence[int],
+        stride: Sequence[int],
+        added: Optional[Mapping[int, int]] = None,
+    ) -> Any:
+        """A Slice layer; a size of -1 is x's, and what ``added`` says more."""
         known = [max(dimension, 0) for dimension in size]
         layer = self._checked(self.network.add_slice(self.itensor(x), tuple(start), tuple(known), tuple(stride)))
         if -1 in size:
-            layer.set_input(2, self._dimensions(x, size))
+            dynamic = {axis: axis for axis, dimension in enumerate(size) if dimension < 0}
+            layer.set_input(2, self.itensor(self._dimensions(x, size, dynamic, added)))
         return layer
 
     def _gather(self, x: Tensor, indices: Tensor, mode: Any, axis: int = 0, batch_dims: int = 0) -> Tensor:
@@ -407,15 +482,6 @@ class TensorRTBuilder(NetworkBuilder):
     def _scatter(self, x: Tensor, indices: Tensor, updates: Tensor, mode: Any) -> Any:
         operands = [self.itensor(tensor) for tensor in (x, indices, updates)]
         return self._checked(self.network.add_scatter(*operands, mode))
-
-    def _dimensions(self, x: Tensor, shape: Sequence[int]) -> Any:
-        """``shape`` as a tensor, in which a dynamic first dimension is x's."""
-        layer = self._checked(self.network.add_shape(self.itensor(x)))
-        dtype = "int32" if layer.get_output(0).dtype == self._trt.int32 else "int64"  # from TensorRT 10 on
-        batch = self.slice(self.outputs(layer, [dtype])[0], [0], [1], [1])
-        if len(shape) == 1:
-            return self.itensor(batch)
-        return self.itensor(self.concatenation([batch, self.constant(np.array(shape[1:], dtype))], 0))
 
     def _set_window(
         self, layer: Any, strides: Sequence[int], pre_padding: Sequence[int], post_padding: Sequence[int]
@@ -443,7 +509,19 @@ class TensorRTBuilder(NetworkBuilder):
             return x
         if x.value is not None:
             return self.constant(x.value.reshape((1,) * missing + x.shape))
-        return self.reshape(x, (1,) * missing + x.shape)
+        return self.reshape(x, (1,) * missing + x.shape, {missing + axis: axis for axis in range(x.rank)})
+
+    def _scale_and_type(self, scale: np.ndarray, dtype: str) -> List[Any]:
+        """The operands of a layer that quantizes or dequantizes; up to TensorRT 8, its type is no operand."""
+        operand = self.itensor(self.constant(scale.astype("float32")))
+        return [operand, self._dtypes[dtype]] if "int64" in self._dtypes else [operand]
+
+    def _quantization(self, layer: Any, scale: np.ndarray, axis: int, dtype: str) -> Tensor:
+        self._checked(layer)
+        if scale.ndim:
+            layer.axis = axis
+        self.has_quantized_tensors = True
+        return self._result(layer, dtype)
 
     def _as_weights(self, value: np.ndarray) -> Any:
         if value.dtype == np.int64 and "int64" not in self._dtypes:

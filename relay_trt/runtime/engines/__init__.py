@@ -10,12 +10,14 @@ from typing import Dict, Optional, Tuple, Type
 from ...options import Version, parse_version
 from ..settings import Settings
 from ..tensorrt_library import TensorRTUnavailable, load_tensorrt
-from .base import BuildRequest, Engine, EngineError
+from .base import BuildRequest, Engine, EngineError, Layer, Shapes
 
 __all__ = [
     "BuildRequest",
     "Engine",
     "EngineError",
+    "Layer",
+    "Shapes",
     "choose_engine",
     "get_tensorrt_version",
     "is_tensorrt_runtime_enabled",

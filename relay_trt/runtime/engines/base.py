@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from typing import ClassVar, Mapping, Optional, Sequence, Tuple
+from typing import Any, ClassVar, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
-from ...graph import Graph
+from ...graph import Graph, Profile
+from ...version import __version__
+from ..cache import PlanCache
+from ..calibration import Calibration
 from ..dltensor import TensorView
 from ..settings import Settings
 
@@ -31,17 +34,23 @@ class BuildRequest:
         The values of its constants, by name; they share the memory that TVM loaded them to.
     settings : Settings
         What the environment asks for; it wins over the options that the graph was compiled with.
-    shapes : tuple of tuples of int
-        The shapes of the inputs of the call that the engine is built for.
+    profiles : tuple of Profile
+        The shapes of each input that the engine must serve, and the one to be best at.
     device_id : int
         The GPU that the tensors of the call lie on; 0 where all lie on the host.
+    calibration : Calibration, optional
+        What to calibrate int8 with; without it, the engine computes in the graph's own types or in float16.
+    cache : PlanCache, optional
+        Where the engine's builder may keep what it learned about kernels.
     """
 
     graph: Graph
     constants: Mapping[str, np.ndarray]
     settings: Settings
-    shapes: Shapes
-    device_id: int
+    profiles: Tuple[Profile, ...]
+    device_id: int = 0
+    calibration: Optional[Calibration] = None
+    cache: Optional[PlanCache] = None
 
     @property
     def use_fp16(self) -> bool:
@@ -54,9 +63,35 @@ class BuildRequest:
         """Bytes of scratch memory."""
         return self.settings.max_workspace_size or self.graph.options.max_workspace_size
 
+    def facts(self) -> Dict[str, Any]:
+        """What every engine's plan depends on, as JSON values."""
+        return {
+            "relay_trt": __version__,
+            "graph": self.graph.digest(self.constants),
+            "profiles": [profile.to_dict() for profile in self.profiles],
+            "use_fp16": self.use_fp16,
+            "calibration": self.calibration.digest if self.calibration else None,
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class Layer:
+    """One layer of a built engine.
+
+    Attributes
+    ----------
+    name : str
+        The engine's name for it; of TensorRT's layers it holds those of the operators that it computes.
+    milliseconds : float
+        The median time of one run.
+    """
+
+    name: str
+    milliseconds: float
+
 
 class Engine(abc.ABC):
-    """A network that is built and can run. Used by one thread at a time."""
+    """A network that is built and can run. Used by any number of threads at a time."""
 
     #: The name by which ``TVM_TENSORRT_ENGINE`` asks for it.
     name: ClassVar[str]
@@ -65,6 +100,11 @@ class Engine(abc.ABC):
     @abc.abstractmethod
     def unavailable(cls) -> Optional[str]:
         """Why this engine cannot be used in this process, or None where it can."""
+
+    @classmethod
+    @abc.abstractmethod
+    def facts(cls, request: BuildRequest) -> Dict[str, Any]:
+        """What its plan depends on besides `BuildRequest.facts`, as JSON values: versions, the device, settings."""
 
     @classmethod
     @abc.abstractmethod
@@ -79,6 +119,26 @@ class Engine(abc.ABC):
             Where the engine refuses the network or the machine.
         """
 
+    @classmethod
+    @abc.abstractmethod
+    def load(cls, request: BuildRequest, plan: Any) -> Engine:
+        """Make an engine of the bytes that `serialize` returned for an equal request.
+
+        Raises
+        ------
+        EngineError
+            Where the engine cannot read the plan.
+        """
+
+    @classmethod
+    def calibrates(cls, request: BuildRequest) -> bool:
+        """Whether int8 is asked for and this engine gets it by calibration; a warning says where it does not."""
+        return False
+
+    @abc.abstractmethod
+    def serialize(self) -> Any:
+        """The engine as bytes, or an object with a buffer."""
+
     @abc.abstractmethod
     def accepts(self, shapes: Shapes, device_id: int) -> bool:
         """Whether inputs of these shapes can be run on this GPU without building anew."""
@@ -88,4 +148,17 @@ class Engine(abc.ABC):
         """Compute the outputs, whatever devices the tensors lie on.
 
         Outputs in GPU memory are complete once the work on TVM's current stream is.
+
+        Raises
+        ------
+        EngineError
+            Where the engine reports an error.
         """
+
+    @abc.abstractmethod
+    def information(self) -> List[Dict[str, Any]]:
+        """What the engine itself tells of its layers, one dict for each, in its own words."""
+
+    @abc.abstractmethod
+    def profile(self, runs: int) -> List[Layer]:
+        """How long each layer takes, on inputs of random values in the shapes that the engine is best at."""

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import ctypes
+import json
 import logging
-from typing import Callable, Dict, List, Optional, Sequence, Set, Tuple
+import statistics
+import tempfile
+import threading
+from typing import Any, Callable, Dict, List, Optional, Sequence, Set, Tuple
 
 import numpy as np
 import onnx
 import onnxruntime
-import tvm
 
 from ..builders.base import Shape
-from ..builders.onnx import OnnxBuilder
-from ..dltensor import TensorView
+from ..builders.onnx import OnnxBuilder, OnnxModel
+from ..dltensor import TensorView, tvm_array
 from ..network import convert
-from .base import BuildRequest, Engine, EngineError, Shapes
+from .base import BuildRequest, Engine, EngineError, Layer, Shapes
 
 logger = logging.getLogger("TensorRT")
 
@@ -25,54 +27,110 @@ class OnnxRuntimeEngine(Engine):
 
     name = "onnxruntime"
 
-    def __init__(self, session: onnxruntime.InferenceSession, constants: Sequence[onnxruntime.OrtValue]) -> None:
-        self._session = session
+    def __init__(self, request: BuildRequest, model: OnnxModel, content: Optional[bytes] = None) -> None:
+        self._request, self._model = request, model
+        self._content = model.model.SerializeToString() if content is None else content
+        # Of all ways to give it the weights, this one copies them once, and lets it fold and reorder them. Without
+        # a copy (add_initializer) it refuses the models whose weights its optimizations want to read.
+        constants = [onnxruntime.OrtValue.ortvalue_from_numpy(value) for value in model.external.values()]
         self._constants = constants  # ONNX Runtime 1.23 has copied them; that every version does is not promised
+        self._session = session = self._new_session(_session_options())
         self._inputs = [value.name for value in session.get_inputs()]
         self._outputs = [value.name for value in session.get_outputs()]
         # To bind a tensor takes longer than to run a small network, and most calls come with the same tensors again.
         self._binding = session.io_binding()
         self._bound: Dict[str, Tuple[int, Shape]] = {}
+        self._lock = threading.Lock()  # a binding belongs to one caller at a time
 
     @classmethod
     def unavailable(cls) -> Optional[str]:
         return None
 
     @classmethod
+    def facts(cls, request: BuildRequest) -> Dict[str, Any]:
+        return {"engine": cls.name, "onnxruntime": onnxruntime.__version__, "onnx": onnx.version.version}
+
+    @classmethod
     def build(cls, request: BuildRequest) -> OnnxRuntimeEngine:
         graph = request.graph
         if request.use_fp16:
             logger.warning("%s: use_fp16 is for TensorRT; the CPU engine keeps the graph's own types", graph.symbol)
+        if request.settings.use_int8:
+            logger.warning("%s: int8 calibration is for TensorRT; the CPU engine does not do it", graph.symbol)
         builder = OnnxBuilder()
         convert(graph, request.constants, builder)
-        model = builder.model(graph.symbol)
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3  # errors; its warnings are about its own optimizations
-        # Of all ways to give it the weights, this one copies them once, and lets it fold and reorder them. Without
-        # a copy (add_initializer) it refuses the models whose weights its optimizations want to read.
-        constants = [onnxruntime.OrtValue.ortvalue_from_numpy(value) for value in model.external.values()]
-        options.add_external_initializers(list(model.external), constants)
+        return cls(request, builder.model(graph.symbol))
+
+    @classmethod
+    def load(cls, request: BuildRequest, plan: Any) -> OnnxRuntimeEngine:
+        content = bytes(plan)
         try:
-            session = onnxruntime.InferenceSession(
-                model.model.SerializeToString(),
-                options,
-                providers=["CPUExecutionProvider"],
-                disabled_optimizers=_harmful_optimizers(model.model),
-            )
-        except Exception as error:  # onnxruntime raises its own, unrelated kinds
-            raise EngineError(f"{graph.symbol}: ONNX Runtime refuses the network: {error}") from error
-        return cls(session, constants)
+            model = onnx.ModelProto.FromString(content)
+        except Exception as error:  # protobuf's own kinds, which differ by version
+            raise EngineError(f"{request.graph.symbol}: the plan is no ONNX model: {error}") from error
+        return cls(request, OnnxModel(model, {}), content)
+
+    def serialize(self) -> bytes:
+        return bytes(self._model.complete().SerializeToString()) if self._model.external else self._content
 
     def accepts(self, shapes: Shapes, device_id: int) -> bool:
         return True
 
     def run(self, inputs: Sequence[TensorView], outputs: Sequence[TensorView]) -> None:
+        with self._lock:
+            self._run(inputs, outputs)
+
+    def information(self) -> List[Dict[str, Any]]:
+        with tempfile.NamedTemporaryFile(suffix=".onnx") as file:
+            options = _session_options()
+            options.optimized_model_filepath = file.name
+            self._new_session(options)
+            nodes = onnx.load(file.name, load_external_data=False).graph.node
+        return [
+            {"name": node.name, "op": node.op_type, "inputs": list(node.input), "outputs": list(node.output)}
+            for node in nodes
+        ]
+
+    def profile(self, runs: int) -> List[Layer]:
+        with tempfile.TemporaryDirectory() as folder:
+            options = _session_options()
+            options.enable_profiling = True
+            options.profile_file_prefix = f"{folder}/profile"
+            session = self._new_session(options)
+            feed = {
+                node.name: _random(profile.opt, node.outputs[0].dtype)
+                for node, profile in zip(self._request.graph.inputs(), self._request.profiles)
+            }
+            for _ in range(runs):
+                session.run(None, feed)
+            with open(session.end_profiling()) as file:
+                events = json.load(file)
+        times: Dict[str, List[float]] = {}
+        for event in events:
+            if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
+                times.setdefault(event["name"][: -len("_kernel_time")], []).append(event["dur"] / 1000)
+        return [Layer(name, statistics.median(durations)) for name, durations in times.items()]
+
+    def _new_session(self, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
+        options.add_external_initializers(list(self._model.external), self._constants)
+        try:
+            return onnxruntime.InferenceSession(
+                self._content,
+                options,
+                providers=["CPUExecutionProvider"],
+                disabled_optimizers=_harmful_optimizers(self._model.model),
+            )
+        except Exception as error:  # onnxruntime raises its own, unrelated kinds
+            symbol = self._request.graph.symbol
+            raise EngineError(f"{symbol}: ONNX Runtime refuses the network: {error}") from error
+
+    def _run(self, inputs: Sequence[TensorView], outputs: Sequence[TensorView]) -> None:
         copies: List[np.ndarray] = []  # on the host, of tensors that are not
         results: List[Tuple[TensorView, np.ndarray]] = []
         for name, tensor in zip(self._inputs, inputs):
             address = tensor.address
             if not tensor.on_host:
-                copies.append(_tvm_array(tensor).numpy())
+                copies.append(tvm_array(tensor).numpy())
                 address = copies[-1].ctypes.data
             self._bind(self._binding.bind_input, name, tensor, address)
         for name, tensor in zip(self._outputs, outputs):
@@ -86,7 +144,7 @@ class OnnxRuntimeEngine(Engine):
         except Exception as error:  # onnxruntime raises its own, unrelated kinds
             raise EngineError(f"ONNX Runtime failed to run the network: {error}") from error
         for tensor, result in results:
-            _tvm_array(tensor).copyfrom(result)
+            tvm_array(tensor).copyfrom(result)
 
     def _bind(self, bind: Callable[..., None], name: str, tensor: TensorView, address: int) -> None:
         """Tell the session where a tensor lies, unless it knows."""
@@ -95,14 +153,24 @@ class OnnxRuntimeEngine(Engine):
             self._bound[name] = (address, tensor.shape)
 
 
+def _session_options() -> onnxruntime.SessionOptions:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors; its warnings are about its own optimizations
+    # Its int8 kernels round otherwise than the float operators that they replace and, on CPUs without VNNI, saturate.
+    options.add_session_config_entry("session.disable_quant_qdq", "1")
+    return options
+
+
+def _random(shape: Shape, dtype: str) -> np.ndarray:
+    """Random numbers of a float type; of the others, whose values may be indices, zeros."""
+    if dtype.startswith("float"):
+        return np.random.default_rng(0).standard_normal(shape).astype(dtype)
+    return np.zeros(shape, dtype)
+
+
 def _harmful_optimizers(model: onnx.ModelProto) -> Set[str]:
     """What moves transposes through an interpolating Resize, into orders of dimensions that its kernel refuses."""
     resizes = [node for node in model.graph.node if node.op_type == "Resize"]
     modes = {attribute.s for node in resizes for attribute in node.attribute if attribute.name == "mode"}
     # It runs twice, under two names.
     return {"TransposeOptimizer", "TransposeOptimizer_CPUExecutionProvider"} if modes - {b"nearest"} else set()
-
-
-def _tvm_array(tensor: TensorView) -> tvm.nd.NDArray:
-    handle = ctypes.cast(tensor.handle, tvm._ffi.runtime_ctypes.TVMArrayHandle)
-    return tvm.nd.NDArray(handle, is_view=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from typing import Any, Callable, Dict, List, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 import pytest
@@ -42,6 +42,8 @@ class Built:
         The types of the inputs, where they are not float32.
     dynamic : bool
         Whether the builder is not told the first dimension of the inputs.
+    axes : tuple of int
+        Which dimensions it is not told instead; ``inferred`` is then the shape of the output as far as it is known.
     """
 
     name: str
@@ -52,6 +54,8 @@ class Built:
     high: float = 2.0
     dtypes: Tuple[str, ...] = ()
     dynamic: bool = False
+    axes: Tuple[int, ...] = (0,)
+    inferred: Optional[Shape] = None
 
     def __str__(self) -> str:
         return self.name
@@ -59,7 +63,10 @@ class Built:
     def declared(self) -> List[Tuple[Shape, str]]:
         """The shapes and types of the inputs, as the builder is told them."""
         dtypes = self.dtypes or ("float32",) * len(self.shapes)
-        return [((-1, *shape[1:]) if self.dynamic else shape, dtype) for shape, dtype in zip(self.shapes, dtypes)]
+        return [(self._declared(shape) if self.dynamic else shape, dtype) for shape, dtype in zip(self.shapes, dtypes)]
+
+    def _declared(self, shape: Shape) -> Shape:
+        return tuple(-1 if axis in self.axes else size for axis, size in enumerate(shape))
 
     def inputs(self) -> List[np.ndarray]:
         declared = enumerate(zip(self.shapes, self.declared()))
@@ -68,7 +75,7 @@ class Built:
     def output_shape(self) -> Shape:
         """The shape of the output, as the builder must infer it."""
         shape = self.expected(*self.inputs()).shape
-        return (-1, *shape[1:]) if self.dynamic else shape
+        return self.inferred or ((-1, *shape[1:]) if self.dynamic else shape)
 
     def add_to(self, net: NetworkBuilder) -> None:
         net.scope = "tested"
@@ -84,7 +91,7 @@ class Built:
         net = Network()
         entries = [net.input(*shape, dtype=dtype) for shape, dtype in self.declared()]
         output = net.kernel("built by hand", *entries, shape=self.output_shape(), dtype=want.dtype.name)
-        (got,) = call(net.subgraph(output), *inputs, batch=want.shape[0] if want.ndim else None)
+        (got,) = call(net.subgraph(output), *inputs, shapes=[want.shape])
         np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4 * max(1.0, float(np.abs(want).max())))
 
 
@@ -305,12 +312,39 @@ def scaled(name: str, shape: Shape, axis: int, scale: bool = True, shift: bool =
     return Built(f"scale, {name}", lambda net, x: net.scale(x, factors, terms, axis), expected, (shape,))
 
 
+def quantized_convolution(shape: Shape, kernel: Shape) -> Built:
+    """As TensorRT wants it, to compute it in int8: between tensors that are dequantized, and one that is quantized."""
+    weights = values(kernel, "int8", 9, -128, 128)
+    scales = random((kernel[0],), seed=8, low=0.01, high=0.1)
+    attrs = ([1, 1], [0, 0], [0, 0], [1, 1], 1)
+    step = np.float32(0.05)
+
+    def build(net: NetworkBuilder, x: Tensor) -> Tensor:
+        product = net.convolution(
+            net.dequantize(net.quantize(x, step), step), net.dequantize(net.constant(weights), scales, 0), *attrs
+        )
+        return net.dequantize(net.quantize(product, np.float32(16.0)), np.float32(16.0))
+
+    def expected(x: np.ndarray) -> np.ndarray:
+        product = convolve(quantized(x, step) * step, weights * scales.reshape(-1, 1, 1, 1), *attrs)
+        return quantized(product, np.float32(16.0)) * np.float32(16.0)
+
+    return Built("convolution, quantized", build, expected, (shape,))
+
+
 def constant_operand(name: str, value: np.ndarray, left: bool = False) -> Built:
     def build(net: NetworkBuilder, x: Tensor) -> Tensor:
         operands = [net.constant(value), x] if left else [x, net.constant(value)]
         return net.elementwise(*operands, "sub")
 
     return Built(f"constant {name}", build, lambda x: value - x if left else x - value)
+
+
+SCALES = np.float32([0.5, 0.01, 2.0])
+
+
+def quantized(x: np.ndarray, scale: Any = 0.25) -> np.ndarray:
+    return np.clip(np.rint(x / scale), -128, 127).astype("int8")
 
 
 def twice(net: NetworkBuilder, x: Tensor) -> Tensor:
@@ -423,8 +457,27 @@ def in_full_precision(net: NetworkBuilder, x: Tensor) -> Tensor:
         return net.elementwise(x, net.scalar(0.5, x), "prod")
 
 
+def in_full_precision_sliced(net: NetworkBuilder, x: Tensor) -> Tensor:
+    with net.full_precision():
+        return net.reshape(net.slice(x, [0, 1, 0], [-1, 2, -1], [1, 1, 1]), [1, -1, 2, -1], {1: 0, 3: 2})
+
+
 def dynamic(name: str, build: Callable[..., Tensor], expected: Callable[..., np.ndarray], *shapes: Shape) -> Built:
     return Built(f"{name}, dynamic", build, expected, shapes or ((2, 3, 4),), dynamic=True)
+
+
+def unknown(
+    name: str,
+    build: Callable[..., Tensor],
+    expected: Callable[..., np.ndarray],
+    axes: Tuple[int, ...],
+    inferred: Shape,
+    *shapes: Shape,
+) -> Built:
+    """With several dynamic dimensions."""
+    return Built(
+        f"{name}, {axes} dynamic", build, expected, shapes or ((2, 3, 4),), dynamic=True, axes=axes, inferred=inferred
+    )
 
 
 BUILT = [
@@ -547,6 +600,56 @@ BUILT = [
         lambda net, x: net.elementwise(x, net.cast(net.scalar(2, x), "float32"), "prod"),
         lambda x: x * 2,
     ),
+    Built(
+        "quantize",
+        lambda net, x: net.quantize(x, np.float32(0.25)),
+        quantized,
+        low=-40.0,
+        high=40.0,
+    ),
+    Built(
+        "quantize, half to even",
+        lambda net, x: net.quantize(net.unary(x, "round"), np.float32(2.0)),
+        lambda x: quantized(np.rint(x), np.float32(2.0)),
+        low=-40.0,
+        high=40.0,
+    ),
+    Built(
+        "dequantize",
+        lambda net, x: net.dequantize(x, np.float32(0.25)),
+        lambda x: x * np.float32(0.25),
+        dtypes=("int8",),
+        low=-128,
+        high=128,
+    ),
+    Built(
+        "quantize, dequantize",
+        lambda net, x: net.dequantize(net.quantize(x, np.float32(0.25)), np.float32(0.25)),
+        lambda x: quantized(x) * np.float32(0.25),
+        low=-40.0,
+        high=40.0,
+    ),
+    *(
+        Built(
+            f"dequantize of a constant, scales along {axis}",
+            lambda net, x, value=value, axis=axis: net.elementwise(
+                x, net.dequantize(net.constant(value), SCALES, axis), "prod"
+            ),
+            lambda x, value=value, axis=axis: x * value * SCALES.reshape((3,) + (1,) * (value.ndim - axis - 1)),
+        )
+        for axis, value in {
+            1: values((2, 3, 4), "int8", 3, -128, 128),
+            0: values((3, 4), "int8", 3, -128, 128),
+        }.items()
+    ),
+    Built(
+        "dequantize of a constant, one scale",
+        lambda net, x: net.elementwise(
+            x, net.dequantize(net.constant(np.int8([-128, 0, 1, 127])), np.float32(0.3)), "prod"
+        ),
+        lambda x: x * np.float32([-128, 0, 1, 127]) * np.float32(0.3),
+    ),
+    quantized_convolution((2, 3, 7, 6), (4, 3, 3, 2)),
     Built("full precision", in_full_precision, lambda x: x * np.float32(0.5)),
     Built("prelu", lambda net, x, a: net.prelu(x, a), lambda x, a: np.where(x < 0, a * x, x), ((2, 3, 4), (3, 1))),
     scaled("rank 4", (2, 3, 4, 5), 1),
@@ -698,6 +801,143 @@ BUILT = [
         "pooling, one dimension",
         lambda net, x: net.pooling(x, "max", [2], [2], [0], [0]),
         lambda x: x.reshape(2, 3, 2, 2).max(3),
+    ),
+    unknown(
+        "sum of ranks 2 and 3",
+        lambda net, a, b: net.elementwise(a, b, "sum"),
+        lambda a, b: a + b,
+        (0, 1, 2),
+        (-1, -1, -1),
+        (3, 4),
+        (2, 1, 4),
+    ),
+    unknown(
+        "reshape", lambda net, x: net.reshape(x, [0, 0, 2, 2]), lambda x: x.reshape(2, 3, 2, 2), (0, 1), (-1, -1, 2, 2)
+    ),
+    unknown(
+        "reshape, the rest",
+        lambda net, x: net.reshape(x, [0, -1, 2]),
+        lambda x: x.reshape(2, 6, 2),
+        (0, 1),
+        (-1, -1, 2),
+    ),
+    unknown(
+        "reshape, copied from elsewhere",
+        lambda net, x: net.reshape(x, [1, -1, 2, -1, 2], {1: 0, 3: 1}),
+        lambda x: x.reshape(1, 2, 2, 3, 2),
+        (0, 1),
+        (1, -1, 2, -1, 2),
+        (2, 3, 4),
+    ),
+    unknown(
+        "reshape, the rest and copied from elsewhere",
+        lambda net, x: net.reshape(x, [-1, -1, 5], {1: 2}),
+        lambda x: x.reshape(6, 4, 5),
+        (0, 1, 2),
+        (-1, -1, 5),
+        (2, 3, 4, 5),
+    ),
+    unknown(
+        "slice",
+        lambda net, x: net.slice(x, [0, 1, 0], [-1, 2, -1], [1, 1, 1]),
+        lambda x: x[:, 1:],
+        (0, 2),
+        (-1, 2, -1),
+    ),
+    unknown(
+        "slice and reshape in full precision",
+        in_full_precision_sliced,
+        lambda x: x[:, 1:].reshape(1, 2, 2, 4),
+        (0, 2),
+        (1, -1, 2, -1),
+    ),
+    unknown(
+        "pad",
+        lambda net, x: net.pad(x, [0, 1, 2], [0, 0, 1], 3.0),
+        lambda x: np.pad(x, [(0, 0), (1, 0), (2, 1)], constant_values=3.0),
+        (0, 2),
+        (-1, 4, -1),
+    ),
+    unknown(
+        "broadcast",
+        lambda net, x: net.broadcast(x, [-1, 3, -1]),
+        lambda x: np.broadcast_to(x, (2, 3, 4)),
+        (0, 2),
+        (-1, 3, -1),
+        (2, 1, 4),
+    ),
+    unknown(
+        "concatenation along it",
+        lambda net, a, b: net.concatenation([a, b], 1),
+        lambda a, b: np.concatenate([a, b], 1),
+        (1,),
+        (2, -1),
+        (2, 3),
+        (2, 4),
+    ),
+    unknown(
+        "batches of products",
+        lambda net, a, b: net.matrix_multiply(a, b, transpose_b=True),
+        lambda a, b: a @ b.transpose(0, 2, 1),
+        (0, 1),
+        (-1, -1, -1),
+        (2, 3, 4),
+        (2, 5, 4),
+    ),
+    unknown(
+        "softmax",
+        lambda net, x: net.softmax(x, 2),
+        lambda x: np.exp(x) / np.exp(x).sum(2, keepdims=True),
+        (0, 1, 2),
+        (-1, -1, -1),
+    ),
+    unknown(
+        "convolution",
+        lambda net, x: net.convolution(x, net.constant(random((5, 3, 2, 2))), [1, 1], [0, 0], [1, 0], [1, 1], 1),
+        lambda x: convolve(x, random((5, 3, 2, 2)), [1, 1], [0, 0], [1, 0], [1, 1], 1),
+        (0, 2, 3),
+        (-1, 5, -1, -1),
+        (2, 3, 5, 6),
+    ),
+    unknown(
+        "convolution, one dimension",
+        lambda net, x: net.convolution(x, net.constant(random((5, 3, 2))), [2], [1], [0], [1], 1),
+        lambda x: convolve(x, random((5, 3, 2)), [2], [1], [0], [1], 1),
+        (0, 2),
+        (-1, 5, -1),
+        (2, 3, 5),
+    ),
+    unknown(
+        "pooling",
+        lambda net, x: net.pooling(x, "average", [2, 2], [2, 2], [1, 0], [0, 0]),
+        lambda x: pool(x, "average", window=[2, 2], strides=[2, 2], pre_padding=[1, 0], post_padding=[0, 0]),
+        (2, 3),
+        (2, 3, -1, -1),
+        (2, 3, 5, 6),
+    ),
+    *(
+        unknown(
+            f"resize, {how}",
+            lambda net, x, how=how: net.resize(x, [-1, -1], **how, scales=[2.0, 3.0]),
+            lambda x, how=how: resized(x, [2 * x.shape[2], 3 * x.shape[3]], **how),
+            (0, 2, 3),
+            (-1, 3, -1, -1),
+            (2, 3, 4, 5),
+        )
+        for how in (
+            {"mode": "nearest", "coordinates": "asymmetric", "rounding": "floor"},
+            {"mode": "linear", "coordinates": "half_pixel"},
+            {"mode": "linear", "coordinates": "align_corners"},
+            {"mode": "cubic", "coordinates": "asymmetric"},
+        )
+    ),
+    unknown(
+        "scale",
+        lambda net, x: net.scale(x, random((3,)), None, 1),
+        lambda x: x * random((3, 1, 1)),
+        (0, 2, 3),
+        (-1, 3, -1, -1),
+        (2, 3, 4, 5),
     ),
     dynamic("top_k", lambda net, x: net.top_k(x, 1, 1)[0], lambda x: x.max(1, keepdims=True)),
     Built(

@@ -21,7 +21,7 @@ from ..support import Network, call
 from .networks import BUILT, Built
 
 RUNTIME = Path(relay_trt.runtime.__file__).parent
-SOURCES = [RUNTIME / "builders" / "tensorrt.py", RUNTIME / "engines" / "tensorrt.py"]
+SOURCES = [RUNTIME / "builders" / "tensorrt.py", RUNTIME / "engines" / "tensorrt.py", RUNTIME / "progress.py"]
 
 HOW_TO_ADD = """
 TensorRT's API changes with each release and only a few of them can be run, so each name that the sources use stands
@@ -44,7 +44,9 @@ CLASSES = {
     "self.network": "INetworkDefinition",
     "net.network": "INetworkDefinition",
     "config": "IBuilderConfig",
-    "profile": "IOptimizationProfile",
+    "inspector": "EngineInspector",
+    "measured": "ITimingCache",
+    "optimization_profile": "IOptimizationProfile",
     "layer": "ILayer",
     "layer.get_input(0)": "ITensor",
     "layer.get_output(0)": "ITensor",
@@ -60,7 +62,7 @@ PLAIN = ["ILayer.name"]
 # The names that exist in every release from 8.5 to 11, each asked for in the binding modules of 8.5.3, 8.6.0, 8.6.1,
 # 10.0.1, 10.13.3, 10.16.1, 11.0.0 and 11.4.0 (tensorrt.so of NVIDIA's packages, which can be imported without a GPU).
 EVERY_RELEASE = """
-    __version__ bool float16 float32 int32
+    __version__ bool float16 float32 int32 int8
     ActivationType.CLIP ActivationType.LEAKY_RELU ActivationType.RELU ActivationType.SIGMOID ActivationType.TANH
     Builder.create_builder_config Builder.create_network Builder.create_optimization_profile
     Builder.build_serialized_network BuilderFlag.TF32
@@ -69,28 +71,37 @@ EVERY_RELEASE = """
     ElementWiseOperation.POW ElementWiseOperation.PROD ElementWiseOperation.SUB ElementWiseOperation.SUM
     ElementWiseOperation.XOR
     GatherMode.DEFAULT GatherMode.ELEMENT GatherMode.ND
-    IBuilderConfig.add_optimization_profile IBuilderConfig.clear_flag IBuilderConfig.set_flag
-    IBuilderConfig.set_memory_pool_limit IBuilderConfig.set_tactic_sources
-    ICudaEngine.create_execution_context ICudaEngine.get_tensor_profile_shape
-    IExecutionContext.execute_async_v3 IExecutionContext.set_input_shape IExecutionContext.set_tensor_address
+    EngineInspector.get_engine_information
+    IBuilderConfig.add_optimization_profile IBuilderConfig.clear_flag IBuilderConfig.create_timing_cache
+    IBuilderConfig.get_timing_cache IBuilderConfig.profiling_verbosity IBuilderConfig.set_flag
+    IBuilderConfig.set_timing_cache
+    IBuilderConfig.set_memory_pool_limit IBuilderConfig.set_preview_feature IBuilderConfig.set_tactic_sources
+    ICudaEngine.create_engine_inspector ICudaEngine.create_execution_context ICudaEngine.get_tensor_dtype
+    ICudaEngine.serialize
+    IExecutionContext.execute_async_v3 IExecutionContext.get_tensor_shape IExecutionContext.profiler
+    IExecutionContext.set_input_shape IExecutionContext.set_tensor_address
     IHostMemory.nbytes
     ILogger ILogger.Severity ILogger.Severity.ERROR ILogger.Severity.INFO ILogger.Severity.INTERNAL_ERROR
     ILogger.Severity.WARNING ILogger.__init__
     INetworkDefinition.add_activation INetworkDefinition.add_concatenation INetworkDefinition.add_constant
     INetworkDefinition.add_convolution_nd INetworkDefinition.add_deconvolution_nd
+    INetworkDefinition.add_dequantize
     INetworkDefinition.add_elementwise INetworkDefinition.add_gather_v2 INetworkDefinition.add_identity
     INetworkDefinition.add_input INetworkDefinition.add_lrn INetworkDefinition.add_matrix_multiply
-    INetworkDefinition.add_parametric_relu INetworkDefinition.add_pooling_nd INetworkDefinition.add_reduce
+    INetworkDefinition.add_parametric_relu INetworkDefinition.add_pooling_nd INetworkDefinition.add_quantize
+    INetworkDefinition.add_reduce
     INetworkDefinition.add_resize INetworkDefinition.add_scale_nd INetworkDefinition.add_scatter
     INetworkDefinition.add_select INetworkDefinition.add_shape INetworkDefinition.add_shuffle
     INetworkDefinition.add_slice INetworkDefinition.add_softmax INetworkDefinition.add_topk
     INetworkDefinition.add_unary INetworkDefinition.mark_output INetworkDefinition.num_layers
     InterpolationMode.CUBIC InterpolationMode.LINEAR InterpolationMode.NEAREST
-    IOptimizationProfile.set_shape
+    IOptimizationProfile.set_shape IProfiler.__init__
     ITensor.dtype ITensor.name ITensor.shape
+    ITimingCache.combine ITimingCache.serialize LayerInformationFormat.JSON
     MatrixOperation.NONE MatrixOperation.TRANSPOSE
     MemoryPoolType.WORKSPACE NetworkDefinitionCreationFlag
     PaddingMode.EXPLICIT_ROUND_DOWN PaddingMode.EXPLICIT_ROUND_UP Permutation PoolingType.AVERAGE PoolingType.MAX
+    ProfilingVerbosity.DETAILED
     ReduceOperation.AVG ReduceOperation.MAX ReduceOperation.MIN ReduceOperation.PROD ReduceOperation.SUM
     ResizeCoordinateTransformation.ALIGN_CORNERS ResizeCoordinateTransformation.ASYMMETRIC
     ResizeCoordinateTransformation.HALF_PIXEL
@@ -102,14 +113,14 @@ EVERY_RELEASE = """
     UnaryOperation.ERF UnaryOperation.EXP UnaryOperation.FLOOR UnaryOperation.LOG UnaryOperation.NEG
     UnaryOperation.NOT UnaryOperation.RECIP UnaryOperation.ROUND UnaryOperation.SIGN UnaryOperation.SIN
     UnaryOperation.SINH UnaryOperation.SQRT UnaryOperation.TAN
-    Weights
+    Weights nptype
 """
 # Attributes of layers, whose classes the source does not name: all those on which it uses them. From the same sources.
 LAYERS = {
     "ILayer.alpha": "IActivationLayer",
     "ILayer.average_count_excludes_padding": "IPoolingLayer",
     "ILayer.axes": "ISoftMaxLayer",
-    "ILayer.axis": "IConcatenationLayer IGatherLayer IScatterLayer",
+    "ILayer.axis": "IConcatenationLayer IDequantizeLayer IGatherLayer IQuantizeLayer IScatterLayer",
     "ILayer.beta": "IActivationLayer",
     "ILayer.coordinate_transformation": "IResizeLayer",
     "ILayer.cubic_coeff": "IResizeLayer",
@@ -128,7 +139,7 @@ LAYERS = {
     "ILayer.reshape_dims": "IShuffleLayer",
     "ILayer.resize_mode": "IResizeLayer",
     "ILayer.scales": "IResizeLayer",
-    "ILayer.set_input": "IConvolutionLayer IResizeLayer ISliceLayer",
+    "ILayer.set_input": "IConvolutionLayer IResizeLayer IShuffleLayer ISliceLayer",
     "ILayer.shape": "IResizeLayer",
     "ILayer.stride_nd": "IConvolutionLayer IDeconvolutionLayer IPoolingLayer",
 }
@@ -151,11 +162,18 @@ HAS_PRECISION = 'hasattr(layer, "precision")'
 # of the builder's flags, NVIDIA's list "Removed Python APIs and Replacements" from 10 to 11 says it too.
 SOME_RELEASES = {
     "BuilderFlag.FP16": Some(until=10, conditions=('hasattr(trt.BuilderFlag, "FP16")',)),
+    "BuilderFlag.INT8": Some(until=10, conditions=('hasattr(trt.BuilderFlag, "INT8")', "calibrator is not None")),
     "BuilderFlag.OBEY_PRECISION_CONSTRAINTS": Some(until=10, conditions=("net.has_float32_layers",)),
     # Not in 8.5.3, in 8.6.0.
     "IBuilderConfig.builder_optimization_level": Some(
         since=(8, 6), conditions=('hasattr(config, "builder_optimization_level")',)
     ),
+    "IBuilderConfig.int8_calibrator": Some(until=10, conditions=("calibrator is not None",)),
+    "IBuilderConfig.set_calibration_profile": Some(until=10, conditions=("calibrator is not None",)),
+    "IInt8EntropyCalibrator2.__init__": Some(until=10, conditions=("request.calibration is not None",)),
+    # By the bindings' source, it came with 9.0, the interface and the property together.
+    "IBuilderConfig.progress_monitor": Some(since=(9, 0), conditions=("monitor is not None",)),
+    "IProgressMonitor": Some(since=(9, 0), conditions=('hasattr(trt, "IProgressMonitor")',)),
     "ILayer.precision": Some(until=10, conditions=(HAS_PRECISION,)),
     # Where there is no Cast layer (8.5), or where layers have precisions.
     "ILayer.set_output_type": Some(until=10, conditions=(HAS_PRECISION, 'not hasattr(self.network, "add_cast")')),
@@ -164,11 +182,20 @@ SOME_RELEASES = {
     # To set the type of a tensor: a property without a setter from 11.0.0 on.
     "ITensor.dtype =": Some(until=10, conditions=("output.dtype != self._dtypes[tensor.dtype]",)),
     "NetworkDefinitionCreationFlag.EXPLICIT_BATCH": Some(until=10),
+    # Not in 8.6.1, in 10.0.1.
+    "NetworkDefinitionCreationFlag.STRONGLY_TYPED": Some(since=(9, 0)),
+    # Not in 8.5.3, in 8.6.0.
+    "PreviewFeature.PROFILE_SHARING_0806": Some(
+        since=(8, 6), until=10, conditions=('hasattr(trt.PreviewFeature, "PROFILE_SHARING_0806")',)
+    ),
     # Not in 8.6.1, in 10.0.1; by the bindings' source, it came with 9.0, of which there are previews only.
     "int64": Some(since=(9, 0), conditions=('hasattr(trt, "int64")',)),
 }
 # The conditions that are not hasattr, and why they hold only where the name exists.
 BECAUSE = {
+    "calibrator is not None": "it is what `_calibrator` made, from a calibration",
+    "request.calibration is not None": "`calibrates` allows one where IInt8EntropyCalibrator2 exists",
+    "monitor is not None": "progress.py makes one where IProgressMonitor exists, and releases have both names or none",
     "net.has_float32_layers": "it becomes true under HAS_PRECISION only, and 11 removed both names together",
     "output.dtype != self._dtypes[tensor.dtype]": "from 11 on, networks are strongly typed: layers keep their types",
 }
@@ -236,7 +263,7 @@ class Source:
                 return list(table.values())
         return [f"<{text}>"]  # in no table, hence reported: its values cannot be seen
 
-    def stands_under(self, node: ast.AST, condition: str) -> bool:
+    def stands_under(self, node: ast.AST, condition: str, callees: Tuple[ast.AST, ...] = ()) -> bool:
         """Whether a place is reached only where a condition holds: in an if, or in a function called only in one."""
         place = node
         while place in self._parents:
@@ -250,8 +277,10 @@ class Source:
                 if child not in body and child is not test and condition == f"not {self.segment(test)}":
                     return True
             elif isinstance(place, ast.FunctionDef):
+                if place in callees:  # functions that call each other are reached from elsewhere
+                    return True
                 calls = self._calls(place)
-                return bool(calls) and all(self.stands_under(call, condition) for call in calls)
+                return bool(calls) and all(self.stands_under(call, condition, (*callees, place)) for call in calls)
         return False
 
     def _calls(self, function: ast.FunctionDef) -> List[ast.AST]:

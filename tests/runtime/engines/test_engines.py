@@ -7,6 +7,7 @@ from typing import Optional
 
 import pytest
 
+from relay_trt.graph import Profile
 from relay_trt.runtime import engines
 from relay_trt.runtime.engines import (
     BuildRequest,
@@ -122,7 +123,7 @@ def test_a_variable_wins_over_the_option(variable: Optional[bool], option: bool,
     graph = relu(2, use_fp16=option, max_workspace_size=1024).graph
     sizes = {None: 1024, True: 4096, False: 1}
     settings = Settings(use_fp16=variable, max_workspace_size=None if variable is None else sizes[variable])
-    request = BuildRequest(graph, {}, settings, ((2,),), 0)
+    request = BuildRequest(graph, {}, settings, (Profile((2,), (2,), (2,)),))
     assert request.use_fp16 is expected
     assert request.max_workspace_size == sizes[variable]
 

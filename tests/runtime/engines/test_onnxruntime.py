@@ -14,6 +14,7 @@ import pytest
 import tvm
 
 import relay_trt
+from relay_trt.graph import Profile
 from relay_trt.runtime.engines import BuildRequest, EngineError
 from relay_trt.runtime.engines.onnxruntime import OnnxRuntimeEngine
 from relay_trt.runtime.settings import Settings
@@ -23,8 +24,9 @@ from ..support import Network, view
 
 
 def build(net: Network, graph: Any, **settings: Any) -> OnnxRuntimeEngine:
-    shapes = tuple(node.outputs[0].shape for node in graph.inputs())
-    return OnnxRuntimeEngine.build(BuildRequest(graph, net.constants, Settings(**settings), shapes, 0))
+    shapes = (node.outputs[0].shape for node in graph.inputs())
+    profiles = tuple(Profile(shape, shape, shape) for shape in shapes)
+    return OnnxRuntimeEngine.build(BuildRequest(graph, net.constants, Settings(**settings), profiles))
 
 
 def addition(*shape: int, **options: Any) -> OnnxRuntimeEngine:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
@@ -17,10 +19,12 @@ from tvm import relay
 from tvm.contrib.graph_executor import GraphModule
 
 import relay_trt
+from relay_trt.graph import Profile
+from relay_trt.runtime import cuda
 from relay_trt.runtime.builders import ConversionError
-from relay_trt.runtime.builders.tensorrt import TensorRTBuilder
-from relay_trt.runtime.engines import EngineError
-from relay_trt.runtime.engines.tensorrt import TensorRTEngine
+from relay_trt.runtime.engines import BuildRequest, EngineError
+from relay_trt.runtime.engines.tensorrt import TensorRTEngine, _uses_float16
+from relay_trt.runtime.settings import Settings
 from relay_trt.runtime.subgraph import Subgraph
 from relay_trt.runtime.tensorrt_library import load_tensorrt
 
@@ -38,20 +42,6 @@ def exact_and_quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TVM_TENSORRT_ENGINE", "tensorrt")
     monkeypatch.setenv("TVM_TENSORRT_USE_TF32", "0")
     monkeypatch.setenv("TVM_TENSORRT_BUILDER_LEVEL", "0")
-
-
-@pytest.fixture
-def builds(monkeypatch: pytest.MonkeyPatch) -> List[Any]:
-    """The requests for which engines were built."""
-    requests: List[Any] = []
-    build = TensorRTEngine.build
-
-    def counted(request: Any) -> TensorRTEngine:
-        requests.append(request)
-        return build(request)
-
-    monkeypatch.setattr(TensorRTEngine, "build", counted)
-    return requests
 
 
 @pytest.mark.parametrize("devices", PLACES.values(), ids=PLACES)
@@ -118,6 +108,47 @@ def test_fp16(option: bool, variable: Any, half: bool, monkeypatch: pytest.Monke
         monkeypatch.setenv("TVM_TENSORRT_USE_FP16", variable)
     off = error(*product(1024, use_fp16=option))
     assert (1e-5 < off < 1e-2) if half else off < 1e-5
+
+
+def test_fp16_by_types(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What TensorRT 11 has in place of the flag: here as the network's own types."""
+    monkeypatch.setenv("TVM_TENSORRT_BUILDER_LEVEL", "3")
+    monkeypatch.setenv("TVM_TENSORRT_STRONG_TYPES", "1")
+    subgraph, x, want = product(1024, use_fp16=True)
+    assert 1e-5 < error(subgraph, x, want) < 1e-2
+    assert any(map(_uses_float16, subgraph.information()))
+    assert error(*product(1024)) < 1e-5  # of float16 nobody spoke
+
+
+def test_float16_is_verified(monkeypatch: pytest.MonkeyPatch, log: pytest.LogCaptureFixture) -> None:
+    """A network in which TensorRT may not use float16 at all stands for one in which it does not want to."""
+    x = random((4, 64), low=1, high=2)
+    net = Network()
+    mean = net.kernel("mean", net.input(4, 64), shape=(4,), axis=[1], keepdims=False, exclude=False)
+    subgraph = net.subgraph(mean, use_fp16=True)
+    np.testing.assert_allclose(call(subgraph, x)[0], x.mean(axis=1), rtol=1e-5)
+    assert "tested: float16 was asked for, and TensorRT chose float32 for every layer" in log.text
+    monkeypatch.setenv("TVM_TENSORRT_STRICT", "1")
+    with pytest.raises(EngineError, match="TensorRT chose float32 for every layer, which TVM_TENSORRT_STRICT forbids"):
+        call(net.subgraph(mean, use_fp16=True), x)
+
+
+def test_float16_is_counted(monkeypatch: pytest.MonkeyPatch, log: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setenv("TVM_TENSORRT_BUILDER_LEVEL", "3")
+    monkeypatch.setenv("TVM_TENSORRT_STRICT", "1")
+    subgraph, x, want = product(1024, use_fp16=True)
+    assert error(subgraph, x, want) < 1e-2
+    assert re.search(r"tested: [1-9]\d* of \d+ layers read or write float16", log.text)
+
+
+def test_plans_are_smaller_in_float16(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TVM_TENSORRT_BUILDER_LEVEL", "3")
+    sizes = []
+    for half in (False, True):
+        subgraph, x, _ = product(1024, use_fp16=half)
+        call(subgraph, x)
+        sizes.append(len(bytes(subgraph.compiled_plan().plan)))
+    assert sizes[1] < 0.7 * sizes[0]  # the weights are nearly all of it
 
 
 def test_float16_tensors() -> None:
@@ -187,7 +218,9 @@ def test_a_dynamic_batch_builds_only_for_more(devices: List[Any], builds: List[A
         x = random((batch, 7), seed=batch)
         (got,) = call(subgraph, x, devices=devices, batch=batch)
         np.testing.assert_allclose(got, x @ weight.T, rtol=1e-5, atol=1e-5)
-    assert [request.shapes for request in builds] == [((2, 7),), ((4, 7),), ((5, 7),)]
+    assert [request.profiles for request in builds] == [
+        (Profile((1, 7), (batch, 7), (batch, 7)),) for batch in (2, 4, 5)
+    ]
 
 
 def test_an_empty_batch_computes_nothing(builds: List[Any]) -> None:
@@ -280,36 +313,16 @@ def test_an_operator_that_tensorrt_does_not_have() -> None:
         call(net.subgraph(net.kernel("nn.unheard_of", net.input(2), shape=(2,))), random((2,)))
 
 
-def test_a_build_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Failing:
-        """TensorRT's builder, but what it builds is nothing."""
-
-        def __init__(self, builder: Any) -> None:
-            self._builder = builder
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(self._builder, name)
-
-        def build_serialized_network(self, network: Any, config: Any) -> None:
-            return None
-
-    def failing_builder() -> TensorRTBuilder:
-        net = TensorRTBuilder()
-        net.builder = Failing(net.builder)
-        return net
-
-    subgraph = relu(2, 3)
-    with monkeypatch.context() as patch:
-        patch.setattr("relay_trt.runtime.engines.tensorrt.TensorRTBuilder", failing_builder)
-        with pytest.raises(EngineError, match="tested: TensorRT cannot build the engine; the log says why"):
-            call(subgraph, random((2, 3)))
-    x = random((2, 3))
-    np.testing.assert_array_equal(call(subgraph, x)[0], np.maximum(x, 0))  # tried again
+def request(subgraph: Subgraph, **settings: Any) -> BuildRequest:
+    """What a static subgraph's engine is built from."""
+    shapes = [node.outputs[0].shape for node in subgraph.graph.inputs()]
+    profiles = tuple(Profile(shape, shape, shape) for shape in shapes)
+    return BuildRequest(subgraph.graph, subgraph._constants, Settings(**settings), profiles)
 
 
 def test_a_plan_that_is_none(log: pytest.LogCaptureFixture) -> None:
     with pytest.raises(EngineError, match="tested: TensorRT cannot read the plan; the log says why"):
-        TensorRTEngine(relu(2, 3).graph, b"no plan at all", 0)
+        TensorRTEngine.load(request(relu(2, 3)), b"no plan at all")
     assert [record for record in log.records if record.levelname == "ERROR"]
 
 
@@ -337,6 +350,98 @@ def test_the_interpreter_exits_cleanly() -> None:
     assert done.returncode == 0, done.stderr
     for word in ("Traceback", "Exception ignored", "terminate", "CUDA error", "Segmentation"):
         assert word not in done.stderr
+
+
+def test_a_plan_is_read_back() -> None:
+    subgraph, weight = dense(2, 7, 5)
+    x = random((2, 7))
+    (before,) = call(subgraph, x)
+    plan = subgraph.compiled_plan()
+    assert plan.facts["tensorrt"] == load_tensorrt().__version__
+    assert plan.facts["gpu"] and plan.facts["compute_capability"]
+    engine = TensorRTEngine.load(request(subgraph), bytes(plan.plan))
+    arrays = [tvm.nd.array(x), tvm.nd.empty((2, 5))]
+    engine.run([view(arrays[0])], [view(arrays[1])])
+    np.testing.assert_array_equal(arrays[1].numpy(), before)
+
+
+def test_each_stream_has_its_own_context() -> None:
+    subgraph = relu(1 << 16)
+    value = random((1 << 16,))
+    call(subgraph, value, devices=[GPU])
+    engine = subgraph._engines[0].engine
+    streams = [GPU.create_raw_stream() for _ in range(2)]
+    try:
+        for stream in streams * 2:
+            GPU.set_raw_stream(stream)
+            x, y = tvm.nd.array(value, GPU), tvm.nd.empty((1 << 16,), device=GPU)
+            subgraph.run([view(x)], [view(y)])
+            GPU.sync(stream)
+            np.testing.assert_array_equal(y.numpy(), np.maximum(value, 0))
+        assert len(engine._contexts) == 3
+    finally:
+        GPU.set_raw_stream(ctypes.c_void_p(None))
+        del engine, subgraph
+        for stream in streams:
+            GPU.free_raw_stream(stream)
+
+
+def test_there_are_not_more_contexts_than_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("relay_trt.runtime.engines.tensorrt.MAX_CONTEXTS", 2)
+    subgraph = relu(8)
+    value = random((8,))
+    call(subgraph, value, devices=[GPU])
+    engine = subgraph._engines[0].engine
+    for _ in range(4):
+        with cuda.stream() as stream:
+            GPU.set_raw_stream(ctypes.c_void_p(stream))
+            try:
+                np.testing.assert_array_equal(call(subgraph, value, devices=[GPU])[0], np.maximum(value, 0))
+            finally:
+                GPU.set_raw_stream(ctypes.c_void_p(None))
+        assert len(engine._contexts) <= 2
+
+
+def test_the_inspector_tells_of_types_and_kernels() -> None:
+    subgraph, x, _ = product(64)
+    call(subgraph, x)
+    (layer, *_) = subgraph.information()
+    assert {"Name", "Inputs", "Outputs"} <= set(layer)
+    assert "nn.dense" in str(subgraph.information())
+
+
+def test_layers_are_timed_with_any_type_of_input() -> None:
+    net = Network()
+    x, indices = net.input(64, 64), net.input(3, dtype="int32")
+    taken = net.kernel("take", x, indices, shape=(3, 64), axis=0, mode="clip", batch_dims=0)
+    subgraph = net.subgraph(net.kernel("nn.relu", taken, shape=(3, 64)))
+    with pytest.raises(EngineError, match="tested has no engine yet"):
+        subgraph.profile()
+    call(subgraph, random((64, 64)), np.array([5, 0, 63], "int32"), devices=[GPU])
+    layers = subgraph.profile(runs=5)
+    assert sum(layer.milliseconds for layer in layers) > 0
+
+
+def test_a_warm_timing_cache_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another network with the same layers finds what the first measured."""
+    monkeypatch.setenv("TVM_TENSORRT_BUILDER_LEVEL", "3")
+    monkeypatch.setenv("TVM_TENSORRT_CACHE_DIR", str(tmp_path / "cache"))
+    seconds, records = [], []
+    for seed in range(2):
+        net = Network()
+        x = net.input(8, 512)
+        for layer in range(3):
+            weight = net.constant(random((512, 512), seed=10 * seed + layer))
+            x = net.kernel("nn.dense", x, weight, shape=(8, 512))
+            x = net.kernel("nn.relu", x, shape=(8, 512))
+        started = time.monotonic()
+        call(net.subgraph(x), random((8, 512)))
+        seconds.append(time.monotonic() - started)
+        (record,) = (tmp_path / "cache").glob("timing_*.record")
+        records.append(record.stat().st_size)
+    assert records[0] == records[1] > 100  # nothing new was measured the second time
+    assert len(list((tmp_path / "cache").glob("*.plan"))) == 2
+    print("cold and warm:", seconds)
 
 
 def test_tactic_sources(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,62 @@
+"""Engines that are built when a module is compiled, and travel in the library."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import tvm
+from tvm import relay
+
+from .annotation.report import is_subgraph
+from .codegen.serializer import constants_of, options_of, serialize
+from .relay_ir import ENGINE_ATTR
+from .runtime.subgraph import Subgraph
+
+
+def build_engines(mod: tvm.IRModule, device_id: int = 0) -> tvm.IRModule:
+    """Build the engines of a partitioned module here and now, on the kind of GPU that it will run on.
+
+    They become constants of the module, and so part of what ``export_library`` writes. A process that loads the
+    library uses them where everything that a plan depends on is the same: GPU, TensorRT, settings. Where something
+    is not, it says what and builds its own.
+
+    Parameters
+    ----------
+    mod : tvm.IRModule
+        What `partition_for_tensorrt` returned. It is not changed.
+    device_id : int
+        The GPU.
+
+    Returns
+    -------
+    tvm.IRModule
+        The module with engines, to be given to ``relay.build`` or ``relay.vm.compile``.
+
+    Raises
+    ------
+    ValueError
+        Where a subgraph has an input with dynamic dimensions and no profile: its engine depends on the calls.
+    EngineError, ConversionError
+        Where an engine cannot be built.
+    """
+    mod = relay.transform.InferType()(mod)
+    for name, function in mod.functions.items():
+        if is_subgraph(function):
+            mod[name] = _with_engine(function, device_id)
+    return relay.transform.InferType()(mod)
+
+
+def _with_engine(function: relay.Function, device_id: int) -> relay.Function:
+    if ENGINE_ATTR in function.attrs.keys():  # from an earlier call
+        function = _with_body(function, function.body.tuple_value.fields[0]).without_attr(ENGINE_ATTR)
+    graph = serialize(function, str(function.attrs["global_symbol"]), options_of(function))
+    compiled = Subgraph(graph, constants_of(function, graph)).compiled_plan(device_id)
+    plan = relay.const(np.frombuffer(compiled.plan, "uint8"))
+    # TVM walks the body to collect constants: the plan has to be in it, and nothing has to need it.
+    function = _with_body(function, relay.TupleGetItem(relay.Tuple([function.body, plan]), 0))
+    return function.with_attr(ENGINE_ATTR, json.dumps(compiled.facts))
+
+
+def _with_body(function: relay.Function, body: relay.Expr) -> relay.Function:
+    return relay.Function(function.params, body, function.ret_type, function.type_params, function.attrs)

@@ -1,0 +1,67 @@
+"""The subgraphs of a loaded library: to build their engines before the first call, and to look inside."""
+
+from __future__ import annotations
+
+from typing import List, Optional
+
+import tvm
+
+from .module import subgraphs as living
+from .subgraph import Subgraph
+
+
+def subgraphs(library: tvm.runtime.Module) -> List[Subgraph]:
+    """The subgraphs of a loaded library, in the order of their symbols.
+
+    Parameters
+    ----------
+    library : tvm.runtime.Module
+        What ``load_module`` returned. It has its subgraphs from when an executor is made of it: TVM hands out the
+        weights then.
+
+    Raises
+    ------
+    TypeError
+        Where it is something else; of an executor, TVM does not tell the library.
+    """
+    if not isinstance(library, tvm.runtime.Module):
+        raise TypeError(f"the library that load_module returned is needed, not a {type(library).__name__}")
+    # Weak references, as the dictionary must not be walked through while another thread loads or closes a library.
+    everywhere = [reference() for reference in living.valuerefs()]
+    found = [subgraph for subgraph in everywhere if subgraph is not None and _owns(library, subgraph)]
+    return sorted(found, key=lambda subgraph: (len(subgraph.graph.symbol), subgraph.graph.symbol))
+
+
+def warm_up(library: tvm.runtime.Module, batch: Optional[int] = None, device_id: int = 0) -> None:
+    """Build all engines of a library, or load them, so that the first request is not the one that waits.
+
+    Parameters
+    ----------
+    library : tvm.runtime.Module
+        What ``load_module`` returned, and an executor was made of.
+    batch : int, optional
+        What a dynamic first dimension will be; without it, profiles must say.
+    device_id : int
+        The GPU.
+
+    Raises
+    ------
+    ValueError
+        Where the library has no subgraphs (or no executor yet), or an input has a dynamic dimension of which neither
+        ``batch`` nor a profile tells.
+    EngineError, ConversionError
+        Where an engine cannot be built.
+    """
+    found = subgraphs(library)
+    if not found:
+        raise ValueError("no subgraphs to warm up: make an executor of the library first, or nothing was offloaded")
+    for subgraph in found:
+        subgraph.build(batch, device_id)
+
+
+def _owns(library: tvm.runtime.Module, subgraph: Subgraph) -> bool:
+    """Libraries may have equal symbols: the one whose function answers with the subgraph's number has it."""
+    symbol = subgraph.graph.symbol
+    if not library.implements_function(symbol, query_imports=True):
+        return False
+    return bool(library.get_function(symbol, query_imports=True)("id") == id(subgraph))

@@ -1,0 +1,101 @@
+"""Where an engine comes from: the library itself, the cache, or a build."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from typing import Any, Mapping, Optional, Sequence, Type
+
+from .cache import PlanCache
+from .engines import BuildRequest, Engine, EngineError
+from .plan_key import PlanKey
+from .settings import Settings
+
+logger = logging.getLogger("TensorRT")
+
+
+@dataclasses.dataclass(frozen=True)
+class CompiledPlan:
+    """A plan that was built when the library was compiled.
+
+    Attributes
+    ----------
+    facts : dict of str to JSON values
+        What it was built from and for, as in its key.
+    plan : bytes-like
+        The serialized engine.
+    """
+
+    facts: Mapping[str, Any]
+    plan: Any
+
+
+def plan_key(engine: Type[Engine], request: BuildRequest) -> PlanKey:
+    """What a plan is found by."""
+    return PlanKey(request.graph.symbol, {**engine.facts(request), **request.facts()})
+
+
+def open_cache(settings: Settings) -> Optional[PlanCache]:
+    """The cache that ``TVM_TENSORRT_CACHE_DIR`` asks for; None without one, or where it cannot be used."""
+    return PlanCache.open(settings.cache_dir, settings.cache_size) if settings.cache_dir else None
+
+
+def obtain(engine: Type[Engine], request: BuildRequest, compiled: Sequence[CompiledPlan] = ()) -> Engine:
+    """An engine: one that was compiled into the library, else one of the cache, else a new one.
+
+    Parameters
+    ----------
+    engine : type
+        The kind of engine.
+    request : BuildRequest
+        What it must be; a new one is written to the request's cache.
+    compiled : sequence of CompiledPlan
+        The plans in the library.
+
+    Raises
+    ------
+    EngineError, ConversionError
+        Where the engine must be built and cannot be.
+    """
+    if request.calibration is not None and request.calibration.table is None:
+        # Its key is known when it is built: the table is part of it.
+        return _built(engine, request)
+    key = plan_key(engine, request)
+    for plan in compiled:
+        if not key.differences(plan.facts):
+            try:
+                return engine.load(request, plan.plan)
+            except EngineError as error:
+                logger.warning("%s: the engine in the library is of no use: %s", key.symbol, error)
+    if compiled:
+        reasons = sorted((key.differences(plan.facts) for plan in compiled), key=len)
+        logger.warning("%s: none of the engines in the library fits: %s", key.symbol, reasons[0] or "it is damaged")
+    return _cached(engine, request, key) or _cached_or_built(engine, request, key)
+
+
+def _cached(engine: Type[Engine], request: BuildRequest, key: PlanKey) -> Optional[Engine]:
+    plan = request.cache.load(key) if request.cache else None
+    if plan is None or request.cache is None:
+        return None
+    try:
+        return engine.load(request, plan)
+    except EngineError as error:
+        built = engine.build(request)  # where that fails too, as without memory, the plan may be good: it stays
+        request.cache.discard(key, str(error))
+        request.cache.store(key, built.serialize())
+        return built
+
+
+def _cached_or_built(engine: Type[Engine], request: BuildRequest, key: PlanKey) -> Engine:
+    if request.cache is None:
+        return engine.build(request)
+    with request.cache.building(key):
+        # Another process may have built it while this one waited for the lock.
+        return _cached(engine, request, key) or _built(engine, request)
+
+
+def _built(engine: Type[Engine], request: BuildRequest) -> Engine:
+    built = engine.build(request)
+    if request.cache is not None:
+        request.cache.store(plan_key(engine, request), built.serialize())
+    return built
