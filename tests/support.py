@@ -31,9 +31,9 @@ def random(shape: Any, dtype: str = "float32", seed: int = 0, low: float = -1.0,
     return np.random.RandomState(seed).uniform(low, high, shape).astype(dtype)
 
 
-def run_tvm(mod: tvm.IRModule, inputs: Arrays, params: Optional[Arrays] = None) -> List[np.ndarray]:
+def run_tvm(mod: tvm.IRModule, inputs: Arrays, params: Optional[Arrays] = None, opt_level: int = 1) -> List[np.ndarray]:
     """The outputs by TVM's LLVM code alone: the reference of every comparison."""
-    with tvm.transform.PassContext(opt_level=1):
+    with tvm.transform.PassContext(opt_level=opt_level):
         library = relay.build(mod, target="llvm", params=dict(params or {}))
     return run_graph(GraphModule(library["default"](tvm.cpu(0))), inputs)
 
@@ -56,6 +56,21 @@ def run_library(path: Path, inputs: Arrays, device: Any = None) -> List[np.ndarr
     """The outputs of an exported library, by the graph executor."""
     library = tvm.runtime.load_module(str(path))
     return run_graph(GraphModule(library["default"](device or tvm.cpu(0))), inputs)
+
+
+def compile_for_vm(mod: tvm.IRModule, path: Path, target: str = "llvm") -> Path:
+    """Build a partitioned module for the Relay VM and export it."""
+    with tvm.transform.PassContext(opt_level=3):
+        executable = relay.vm.compile(mod, target=target)
+    executable.mod.export_library(str(path))
+    return path
+
+
+def run_by_vm(path: Path, *calls: Arrays) -> List[List[np.ndarray]]:
+    """The outputs of each call of what `compile_for_vm` exported."""
+    machine = tvm.runtime.vm.VirtualMachine(tvm.runtime.load_module(str(path)), tvm.cpu(0))
+    results = [machine.invoke("main", **inputs) for inputs in calls]
+    return [[r.numpy() for r in ([result] if isinstance(result, tvm.nd.NDArray) else result)] for result in results]
 
 
 def run_offloaded(

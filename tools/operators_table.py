@@ -14,6 +14,7 @@ from typing import Any, Callable, Dict, List
 
 from tvm import relay
 
+from relay_trt.annotation.quantized import quantize_explicitly
 from relay_trt.codegen.serializer import serialize
 from relay_trt.operators import OPERATORS, Operator
 from relay_trt.operators.registry import DATA, FLOATS
@@ -35,8 +36,9 @@ Written by `python -m tools.operators_table`; a test keeps it true.
 * **TensorRT**: the first version that has what the operator needs, for `partition_for_tensorrt(version=...)`.
 * **Types**: of operands and results. *data* is float32, float16, int32, bool, and int64 from TensorRT 10 on; constant
   indices may be int64 before.
-* **Accepts**: what the operator's rule asks for, beyond what holds for all: at most 8 dimensions, none of them empty,
-  and only the first one dynamic. A refusal names the attribute and the reason, in `partition_report(mod)`.
+* **Dynamic**: which dimensions may be dynamic: the first, or any where the module is partitioned with `input_shapes`.
+* **Accepts**: what the operator's rule asks for, beyond what holds for all: at most 8 dimensions, none of them empty.
+  A refusal names the attribute and the reason, in `partition_report(mod)`.
 * **Built of**: the methods of [the network builder](../relay_trt/runtime/builders/base.py) that its converter calls.
 * The last columns count the cases in tests/operators that were seen to agree with TVM's LLVM result: on the CPU engine
   in every test run, and on an H200 ([details](verified.md)).
@@ -50,7 +52,7 @@ def page() -> str:
     for case in CASES:
         cases[case.op].append(case)
     seen = {path.stem.replace("tensorrt-", "TensorRT "): passed(path) for path in sorted(VERIFIED.glob("*.txt"))}
-    header = ["Operator", "TensorRT", "Types", "Accepts", "Built of", "CPU", *seen]
+    header = ["Operator", "TensorRT", "Types", "Dynamic", "Accepts", "Built of", "CPU", *seen]
     rows = [header, ["---"] * len(header)]
     for name in sorted(OPERATORS):
         counts = [len(cases[name]), *(results[name] for results in seen.values())]
@@ -60,10 +62,11 @@ def page() -> str:
 
 
 def described(row: Operator) -> List[str]:
-    """From which TensorRT, which types, which attributes."""
+    """From which TensorRT, which types, which dynamic dimensions, which attributes."""
     types = {DATA: "data", FLOATS: "floats"}.get(row.dtypes) or ", ".join(row.dtypes)
     accepts = (inspect.getdoc(row.rule) or "").splitlines()[0].rstrip(".") if row.rule else "all"
-    return [".".join(map(str, row.since)), types, accepts.replace("|", "\\|")]
+    dynamic = "any" if row.any_dynamic else "first"
+    return [".".join(map(str, row.since)), types, dynamic, accepts.replace("|", "\\|")]
 
 
 def passed(path: Path) -> Dict[str, int]:
@@ -75,10 +78,11 @@ def built_of(cases: List[Case]) -> str:
     """The builder's methods that the converter calls for these cases."""
     methods: Dict[str, None] = {}
     for case in cases:
-        graph = serialize(case.module()["main"], "shown", CompileOptions())
+        function = relay.transform.InferType()(quantize_explicitly(case.module()))["main"]
+        graph = serialize(function, "shown", CompileOptions())
         values: List[Any] = []
         relay.analysis.post_order_visit(
-            case.module()["main"], lambda e, values=values: values.append(e) if isinstance(e, relay.Constant) else None
+            function, lambda e, values=values: values.append(e) if isinstance(e, relay.Constant) else None
         )
         constants = {node.name: value.data.numpy() for node, value in zip(graph.constants(), values)}
         recorder = Recorder(case.op)

@@ -12,7 +12,7 @@ from tvm import relay
 
 from relay_trt import partition_for_tensorrt, partition_report
 from relay_trt.annotation import partition
-from relay_trt.relay_ir import OPTIONS_ATTR
+from relay_trt.relay_ir import OPTIONS_ATTR, PROFILES_ATTR
 
 from ..support import (
     assert_close,
@@ -79,6 +79,7 @@ def test_the_options_travel_in_each_subgraph_and_are_returned() -> None:
         "remove_no_mac_subgraphs": False,
         "max_workspace_size": 1 << 33,
         "use_fp16": True,
+        "dynamic_shapes": False,
     }
     attrs = [mod[subgraph.symbol].attrs for subgraph in partition_report(mod).subgraphs]
     assert [json.loads(str(a[OPTIONS_ATTR])) for a in attrs] == [config, config]
@@ -198,6 +199,31 @@ def test_an_implicit_batch_is_one_batch(op: str, body: relay.Expr, reason: str) 
 def test_a_dynamic_batch_is_any_batch() -> None:
     mod = module(relay.add(relay.var("x", shape=(relay.Any(), 3)), relay.var("y", shape=(2, 3))))
     assert operators(partition_for_tensorrt(mod)[0]) == {"add": 1}
+
+
+def test_input_shapes_let_any_dimension_be_dynamic() -> None:
+    x, weight = relay.var("x", shape=(2, relay.Any(), 4)), relay.const(random((4, 4)))
+    mod = module(relay.nn.relu(not_offloaded(relay.nn.dense(x, weight))))
+    partitioned, _ = partition_for_tensorrt(mod)
+    assert operators(partitioned) == {}
+    assert {refusal.reason for refusal in partition_report(partitioned).refusals[:1]} == {
+        "float32[2, ?, 4]: only the first dimension may be dynamic without input_shapes"
+    }
+    shapes = {"min": (2, 1, 4), "opt": (2, 3, 4), "max": (2, 9, 4)}
+    partitioned, config = partition_for_tensorrt(mod, input_shapes={"x": shapes})
+    assert operators(partitioned) == {"nn.dense": 1, "nn.relu": 1}
+    assert config["dynamic_shapes"] and not config["use_implicit_batch"]
+    functions = [partitioned[subgraph.symbol] for subgraph in partition_report(partitioned).subgraphs]
+    assert [json.loads(str(function.attrs[PROFILES_ATTR])) for function in functions] == [
+        {function.params[0].name_hint: {name: list(shape) for name, shape in shapes.items()}} for function in functions
+    ]
+
+
+def test_an_operator_may_refuse_them() -> None:
+    mod = module(relay.cumsum(relay.var("x", shape=(2, relay.Any())), 0))
+    partitioned, _ = partition_for_tensorrt(mod, input_shapes={"x": (2, 3)})
+    (refusal,) = partition_report(partitioned).refusals
+    assert refusal.reason == "float32[2, ?]: only the first dimension may be dynamic of this operator"
 
 
 def test_partitioning_again_changes_nothing() -> None:

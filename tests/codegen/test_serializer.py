@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import List, Tuple
 
@@ -9,8 +10,9 @@ import tvm
 from tvm import relay
 
 from relay_trt.codegen.serializer import serialize
-from relay_trt.graph import CONST, INPUT, KERNEL, Entry, Graph
+from relay_trt.graph import CONST, INPUT, KERNEL, Entry, Graph, Profile
 from relay_trt.options import CompileOptions
+from relay_trt.relay_ir import PROFILES_ATTR
 
 from ..support import assert_close, module, random, run_offloaded, run_tvm
 
@@ -62,6 +64,21 @@ def test_a_parameter_as_result() -> None:
 def test_dynamic_batch() -> None:
     x = relay.var("x", shape=(relay.Any(), 3))
     assert graph(relay.nn.relu(x)).nodes[1].outputs[0].shape == (-1, 3)
+
+
+def test_profiles_reach_the_inputs() -> None:
+    x, y = relay.var("x", shape=(relay.Any(), 3)), relay.var("y", shape=(1, 3))
+    shapes = {"x": {"min": [1, 3], "opt": [2, 3], "max": [5, 3]}}
+    function = module(relay.add(x, y))["main"].with_attr(PROFILES_ATTR, json.dumps(shapes))
+    nodes = serialize(function, "f", CompileOptions()).inputs()
+    assert {node.name: node.profile for node in nodes} == {"x": Profile((1, 3), (2, 3), (5, 3)), "y": None}
+
+
+def test_a_constant_has_its_own_shape() -> None:
+    """Relay gives the lengths here the type of a dimension that is not known."""
+    lengths = relay.const(np.array([1, 2], "int32"))
+    serialized = graph(relay.sequence_mask(relay.var("x", shape=(3, relay.Any())), lengths))
+    assert [node.outputs[0].shape for node in serialized.nodes if node.op == CONST] == [(2,)]
 
 
 def test_what_cannot_be_serialized_is_named() -> None:

@@ -11,7 +11,9 @@ import tvm
 from hypothesis import strategies as st
 from tvm import relay
 
+from relay_trt.annotation.match import decide, matching
 from relay_trt.operators import OPERATORS
+from relay_trt.options import CompileOptions
 
 from ..support import module, random, run_tvm
 
@@ -70,10 +72,21 @@ class Case:
     def module(self) -> tvm.IRModule:
         return self._module(self.build, self._dtypes, self.shapes)
 
-    def dynamic_module(self) -> tvm.IRModule:
-        """One whose variables have a first dimension that is not known before run time."""
-        dynamic = [(relay.Any(), *shape[1:]) if shape else () for shape in self.shapes]
-        return self._module(self.build, self._dtypes, dynamic)
+    def dynamic_module(self, *dynamic: Sequence[bool]) -> tvm.IRModule:
+        """One some of whose variables' dimensions are not known before run time.
+
+        ``dynamic`` says which: for each variable whether each dimension is one; without it, the first ones are.
+        """
+        masks = dynamic or [[axis == 0 for axis in range(len(shape))] for shape in self.shapes]
+        shapes = [
+            [relay.Any() if unknown else size for size, unknown in zip(shape, mask)]
+            for shape, mask in zip(self.shapes, masks)
+        ]
+        return self._module(self.build, self._dtypes, shapes)
+
+    def input_shapes(self) -> Dict[str, Shape]:
+        """The shapes of the variables by their names."""
+        return {f"x{i}": shape for i, shape in enumerate(self.shapes)}
 
     def inputs(self) -> Dict[str, np.ndarray]:
         return self._inputs(self._dtypes)
@@ -109,6 +122,18 @@ class Case:
             f"x{i}": values(shape, dtype, i, self.low, self.high)
             for i, (shape, dtype) in enumerate(zip(self.shapes, dtypes))
         }
+
+
+def accepted(module: Callable[[], tvm.IRModule]) -> Optional[tvm.IRModule]:
+    """The typed module of a case, or None where Relay's types or our rules refuse it."""
+    try:
+        mod = module()
+    except (tvm.TVMError, TypeError):  # a constant as large as a dimension that is not known
+        return None
+    calls: List[relay.Call] = []
+    relay.analysis.post_order_visit(mod["main"], lambda e: calls.append(e) if isinstance(e, relay.Call) else None)
+    with matching(CompileOptions(dynamic_shapes=True)):
+        return mod if all(decide(call) is None for call in calls) else None
 
 
 def _half(dtype: str) -> str:
@@ -150,6 +175,7 @@ class Refused:
     shapes: Tuple[Shape, ...]
     reason: str
     dtypes: Tuple[str, ...] = ()
+    options: Dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def __str__(self) -> str:
         return f"{self.op}-{self.reason}"

@@ -280,7 +280,7 @@ REFUSED = [
         "sequence_mask",
         lambda x, n: relay.sequence_mask(x, n, axis=0),
         ((relay.Any(), 4), (4,)),
-        "the axis is the first dimension, and that is dynamic",
+        "the axis is dimension 0, and that is dynamic",
         dtypes=FLOAT_INT,
     ),
 ]

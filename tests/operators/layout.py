@@ -277,9 +277,23 @@ REFUSED = [
     Refused(
         "slice_like", relay.slice_like, ((relay.Any(), 4), (2, 3)), "the first dimension is dynamic, and it is cut"
     ),
-    Refused("split", lambda x: split(x, (1,), 0), DYNAMIC, "the axis is the first dimension, and that is dynamic"),
-    Refused("reverse", lambda x: relay.reverse(x, 0), DYNAMIC, "the axis is the first dimension, and that is dynamic"),
-    Refused("repeat", lambda x: relay.repeat(x, 2, 0), DYNAMIC, "the axis is the first dimension, and that is dynamic"),
+    Refused(
+        "strided_slice",
+        lambda x: relay.strided_slice(x, [0, 1], [2, 2]),
+        ((2, relay.Any()),),
+        "dimension 1 is dynamic, and not all of it is taken",
+        options={"input_shapes": {"x0": (2, 4)}},
+    ),
+    Refused(
+        "reshape",
+        lambda x: relay.reshape(x, (-3, -3)),
+        ((relay.Any(),) * 4,),
+        r"the dimensions [0, 1] are dynamic, and only one may be computed",
+        options={"input_shapes": {"x0": (2, 4, 2, 4)}},
+    ),
+    Refused("split", lambda x: split(x, (1,), 0), DYNAMIC, "the axis is dimension 0, and that is dynamic"),
+    Refused("reverse", lambda x: relay.reverse(x, 0), DYNAMIC, "the axis is dimension 0, and that is dynamic"),
+    Refused("repeat", lambda x: relay.repeat(x, 2, 0), DYNAMIC, "the axis is dimension 0, and that is dynamic"),
     Refused("tile", lambda x: relay.tile(x, (2, 1)), DYNAMIC, "the first dimension is dynamic, and it is repeated"),
     Refused(
         "broadcast_to", lambda x: relay.broadcast_to(x, (2, 4)), DYNAMIC, "whether a dynamic dimension is repeated"
@@ -289,7 +303,10 @@ REFUSED = [
     Refused(
         "nn.pad", lambda x, y: relay.nn.pad(x, bands(0, 0, 1, 0), y), ((2, 3), ()), "the value must be one constant"
     ),
-    Refused("nn.pad", lambda x: relay.nn.pad(x, bands(1, 0, 1, 0)), DYNAMIC, "is dynamic, and it is padded"),
+    Refused(
+        "nn.pad", lambda x: relay.nn.pad(x, bands(1, 0, 0, 0), pad_mode="edge"), DYNAMIC, "what it gets or loses is not"
+    ),
+    Refused("nn.pad", lambda x: relay.nn.pad(x, bands(-1, 0, 0, 0)), DYNAMIC, "what it gets or loses is not constant"),
     Refused("nn.pad", lambda x: relay.nn.pad(x, bands(0, 0, -3, 4)), ((2, 3),), "crop all of 3 elements"),
     Refused(
         "nn.pad",
