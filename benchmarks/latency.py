@@ -118,6 +118,11 @@ def by_tensorrt(built: Built, data: np.ndarray, device: Any) -> Optional[Candida
     if plan is None:
         measure.say("the engine keeps its plan elsewhere: no comparison with execute_async_v3")
         return None
+    return by_plan(plan, data, device)
+
+
+def by_plan(plan: Any, data: np.ndarray, device: Any) -> Candidate:
+    """A deserialized plan by TensorRT alone; its input lies on the device already."""
     import tensorrt
 
     context = plan.create_execution_context()

@@ -26,6 +26,7 @@ import relay_trt
 
 RESULTS = Path(__file__).with_name("results")
 PACKAGES = ("mxnet", "numpy", "onnx", "onnxruntime", "tensorrt")
+VARIABLES = ("TVM_TENSORRT_USE_", "TVM_TENSORRT_TACTIC_")  # those that change what is measured, and hold no path
 
 console = Console(width=None if sys.stdout.isatty() else 120)
 
@@ -124,12 +125,20 @@ def say(text: str) -> None:
     console.print(text, markup=False, soft_wrap=True)
 
 
+def import_mxnet() -> Any:
+    """MXNet 1.9.1 uses a name that numpy 1.24 removed."""
+    vars(np)["bool"] = bool
+    import mxnet
+
+    return mxnet
+
+
 def network(name: str, image_size: int = 0) -> Any:
     """A network of MXNet's model zoo as Relay: its module, its weights, the shape of its input ``data``.
 
     ``image_size`` 0 is the one that it is made for.
     """
-    vars(np)["bool"] = bool  # mxnet 1.9.1 uses the name that numpy 1.24 removed
+    import_mxnet()
     from tests.models import zoo
 
     return zoo.network(name, image_size or zoo.NETWORKS.get(name, 224))
@@ -175,7 +184,7 @@ def environment() -> Dict[str, Any]:
         "cpu": _cpu(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "versions": versions,
-        "variables": {name: value for name, value in os.environ.items() if name.startswith("TVM_TENSORRT_USE_")},
+        "variables": {name: value for name, value in os.environ.items() if name.startswith(VARIABLES)},
     }
     gpu = _gpu()
     return {**described, "gpu": gpu} if gpu else described
