@@ -61,7 +61,12 @@ LINE = re.compile(
 # TVM is no requirement: relay_trt plugs into the TVM that the user has, most often built from source, and
 # pip would take the registry's apache-tvm for it, which has no Relay. tools/install_tvm.py installs one.
 CODEGEN_REQUIREMENTS = ["rich>=12"]  # the tables of partition reports
-RUNTIME_REQUIREMENTS = ["onnx>=1.13", "onnxruntime>=1.15"]  # the CPU engine
+RUNTIME_REQUIREMENTS = [
+    "onnx>=1.13",  # the CPU engine, this and the next
+    "onnxruntime>=1.15",
+    "filelock>=3.12",  # the cache of engines; the oldest that it was tested with
+    "tqdm>=4.57",  # the progress of a build; that release learned to wait before it shows a bar
+]
 CUDA_PYTHON = "cuda-python>=11.8"  # the CUDA of TensorRT 8.5
 
 EXTRAS = {
@@ -148,6 +153,7 @@ def tensorrt_libraries(tensorrt: Path) -> Extension:
 CONFIG = read_config(CONFIG_FILE)
 TENSORRT = Path(CONFIG["USE_TENSORRT_RUNTIME"]) if isinstance(CONFIG["USE_TENSORRT_RUNTIME"], str) else None
 LEFT_OUT = {name: reason for switch, (names, reason) in PARTS.items() if not CONFIG[switch] for name in names}
+COMMANDS = ["relay-trt-cache = relay_trt.runtime.cache_command:main"] if CONFIG["USE_TENSORRT_RUNTIME"] else []
 EXTENSIONS = [tensorrt_libraries(TENSORRT)] if TENSORRT else []
 REQUIREMENTS = [
     "numpy",
@@ -205,5 +211,6 @@ setup(
     ext_modules=EXTENSIONS,
     install_requires=REQUIREMENTS,
     extras_require=EXTRAS,
+    entry_points={"console_scripts": COMMANDS},
     cmdclass={"build_py": BuildPy},
 )

@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay_trt.graph import CONST, FORMAT, INPUT, KERNEL, Entry, Graph, GraphError, Node, TensorSpec
+from relay_trt.graph import CONST, FORMAT, INPUT, KERNEL, Entry, Graph, GraphError, Node, Profile, TensorSpec
 from relay_trt.options import CompileOptions
 
 IMAGE = TensorSpec((-1, 3, 8, 8), "float32")
 GRAPH = Graph(
     symbol="main_0",
     nodes=(
-        Node(INPUT, "data", (IMAGE,)),
+        Node(INPUT, "data", (IMAGE,), profile=Profile((1, 3, 8, 8), (4, 3, 8, 8), (9, 3, 8, 8))),
         Node(CONST, "main_0_const_0", (TensorSpec((3,), "float32"),)),
         Node(KERNEL, "split", (IMAGE, IMAGE), (Entry(0), Entry(1)), {"axis": 1, "layout": "NCHW", "sizes": [1, 2]}),
         Node(KERNEL, "nn.relu", (IMAGE,), (Entry(2, 1),)),
@@ -56,6 +56,26 @@ def test_admits() -> None:
     assert str(IMAGE) == "float32[?, 3, 8, 8]"
 
 
+def test_profiles() -> None:
+    profile = GRAPH.inputs()[0].profile
+    assert profile == Profile((1, 3, 8, 8), (4, 3, 8, 8), (9, 3, 8, 8))
+    assert DOCUMENT["nodes"][0]["attrs"]["profile"] == {"min": [1, 3, 8, 8], "opt": [4, 3, 8, 8], "max": [9, 3, 8, 8]}
+    assert profile.admits((1, 3, 8, 8)) and profile.admits((9, 3, 8, 8))
+    assert not profile.admits((10, 3, 8, 8))
+    assert not profile.admits((1, 3, 8))
+
+
+def test_an_attribute_of_that_name_is_none() -> None:
+    kernel = Node(KERNEL, "mine", (IMAGE,), (Entry(0),), {"profile": "low"})
+    graph = Graph("main_0", (Node(INPUT, "data", (IMAGE,)), kernel), (Entry(1),), CompileOptions())
+    assert Graph.from_json(graph.to_json()) == graph
+
+
+def with_profile(**shapes: Any) -> str:
+    good = {"min": [1, 3, 8, 8], "opt": [4, 3, 8, 8], "max": [9, 3, 8, 8]}
+    return damaged(lambda d: d["nodes"][0]["attrs"].update(profile={**good, **shapes}))
+
+
 def damaged(damage: Callable[[Dict[str, Any]], Any]) -> str:
     document = copy.deepcopy(DOCUMENT)
     damage(document)
@@ -83,6 +103,12 @@ def damaged(damage: Callable[[Dict[str, Any]], Any]) -> str:
         (damaged(lambda d: d.update(heads=[[4, 0, 0]])), "no output 0 of node 4"),
         (damaged(lambda d: d["nodes"][0]["attrs"].update(dtype=[[]])), "shape and dtype of node 'data'"),
         (damaged(lambda d: d["nodes"][0]["attrs"].update(shape=[[["1"]]])), "shape and dtype of node 'data'"),
+        (damaged(lambda d: d["nodes"][0]["attrs"].update(profile=[1])), r"\[1\] does not consist of min, opt, max"),
+        (with_profile(best=[1, 3, 8, 8]), "does not consist of min, opt, max"),
+        (with_profile(min=[0, 3, 8, 8]), r"min is \[0, 3, 8, 8\]: it must be a list of integers above 0"),
+        (with_profile(min=None), "min is None: it must be a list of integers above 0"),
+        (with_profile(max=[9, 3, 8, 9]), r"max is \[9, 3, 8, 9\], which float32\[\?, 3, 8, 8\] does not admit"),
+        (with_profile(min=[5, 3, 8, 8]), "no dimension may exceed the next one's"),
     ],
 )
 def test_malformed_graphs(text: str, message: str) -> None:

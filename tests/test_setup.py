@@ -83,7 +83,7 @@ def test_both_parts(source, tmp_path):
     for package in ["annotation", "codegen", "runtime"]:
         assert files(target, package) == files(source, package)
     names = {requirement.split(">")[0].split()[0] for requirement in requirements(target)}
-    assert names == {"numpy", "onnx", "onnxruntime", "rich"}
+    assert names == {"filelock", "numpy", "onnx", "onnxruntime", "rich", "tqdm"}
     # The file of a checkout is what a build with the defaults writes.
     record = Path("relay_trt", "build_config.py")
     assert (target / record).read_text() == (CHECKOUT / record).read_text()
