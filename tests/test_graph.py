@@ -1,14 +1,29 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 from typing import Any, Callable, Dict
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay_trt.graph import CONST, FORMAT, INPUT, KERNEL, Entry, Graph, GraphError, Node, Profile, TensorSpec
+from relay_trt.graph import (
+    CONST,
+    DIGEST_ATTR,
+    FORMAT,
+    INPUT,
+    KERNEL,
+    Entry,
+    Graph,
+    GraphError,
+    Node,
+    Profile,
+    TensorSpec,
+    array_digest,
+)
 from relay_trt.options import CompileOptions
 
 IMAGE = TensorSpec((-1, 3, 8, 8), "float32")
@@ -28,6 +43,38 @@ DOCUMENT: Dict[str, Any] = json.loads(GRAPH.to_json())
 
 def test_survives_json() -> None:
     assert Graph.from_json(GRAPH.to_json()) == GRAPH
+
+
+PLAN = Node(CONST, "main_0_const_1", (TensorSpec((5,), "uint8"),))
+WITH_ENGINE = dataclasses.replace(GRAPH, nodes=(*GRAPH.nodes, PLAN), engine={"tensorrt": "8.6.0", "profiles": []})
+
+
+def test_an_engine_travels_along() -> None:
+    again = Graph.from_json(WITH_ENGINE.to_json())
+    assert again == WITH_ENGINE
+    assert again.engine == {"tensorrt": "8.6.0", "profiles": []}
+    assert again.without_engine() == GRAPH == GRAPH.without_engine()
+
+
+def test_an_engine_without_its_plan() -> None:
+    for nodes in (GRAPH.nodes, (*GRAPH.nodes, dataclasses.replace(PLAN, outputs=(TensorSpec((5,), "int8"),)))):
+        with pytest.raises(GraphError, match="it has an engine, but its last node is no plan"):
+            Graph.from_json(dataclasses.replace(WITH_ENGINE, nodes=nodes).to_json())
+
+
+def test_the_digest_tells_weights_and_attributes_apart() -> None:
+    weights = {"main_0_const_0": np.float32([1, 2, 3])}
+    digest = GRAPH.digest(weights)
+    assert digest == Graph.from_json(GRAPH.to_json()).digest({"main_0_const_0": np.float32([1, 2, 3])})
+    assert digest != GRAPH.digest({"main_0_const_0": np.float32([1, 2, 4])})
+    assert digest != dataclasses.replace(GRAPH, options=CompileOptions((8, 6, 1))).digest(weights)
+
+
+def test_weights_whose_digest_is_in_the_graph_are_not_read() -> None:
+    first, constant, *others = GRAPH.nodes
+    known = dataclasses.replace(constant, attrs={DIGEST_ATTR: array_digest(np.float32([1, 2, 3]))})
+    graph = dataclasses.replace(GRAPH, nodes=(first, known, *others))
+    assert len(graph.digest({})) == 64
 
 
 def test_has_tvms_layout() -> None:

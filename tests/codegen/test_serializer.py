@@ -9,10 +9,10 @@ import pytest
 import tvm
 from tvm import relay
 
-from relay_trt.codegen.serializer import serialize
-from relay_trt.graph import CONST, INPUT, KERNEL, Entry, Graph, Profile
+from relay_trt.codegen.serializer import constants_of, options_of, serialize
+from relay_trt.graph import CONST, DIGEST_ATTR, INPUT, KERNEL, Entry, Graph, Profile, array_digest
 from relay_trt.options import CompileOptions
-from relay_trt.relay_ir import PROFILES_ATTR
+from relay_trt.relay_ir import OPTIONS_ATTR, PROFILES_ATTR
 
 from ..support import assert_close, module, random, run_offloaded, run_tvm
 
@@ -103,3 +103,21 @@ def test_equal_constants_are_kept_apart(tmp_path: Path) -> None:
     assert isinstance(mod, tvm.IRModule)
     inputs = {"x": random((1, 3, 4, 4))}
     assert_close(run_offloaded(mod, inputs, tmp_path), run_tvm(mod, inputs))
+
+
+def test_the_values_of_constants_and_their_digests() -> None:
+    first, second = random((3, 1, 1)), random((3, 1, 1), seed=1)
+    function = module(relay.multiply(relay.add(X, relay.const(first)), relay.const(second)))["main"]
+    serialized = serialize(function, "f", CompileOptions())
+    values = constants_of(function, serialized)
+    assert list(values) == ["f_const_0", "f_const_1"]
+    for node, want in zip(serialized.constants(), (first, second)):
+        np.testing.assert_array_equal(values[node.name], want)
+        assert node.attrs == {DIGEST_ATTR: array_digest(want)}
+
+
+def test_the_options_of_a_function() -> None:
+    function = module(relay.nn.relu(X))["main"]
+    assert options_of(function) == CompileOptions()
+    options = CompileOptions((8, 6, 1), use_fp16=True)
+    assert options_of(function.with_attr(OPTIONS_ATTR, json.dumps(options.to_dict()))) == options
