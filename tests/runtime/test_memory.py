@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -92,8 +93,12 @@ print(json.dumps({name: list(zip(*values)) for name, values in (("alive", alive)
 
 
 def slope(values: List[int]) -> float:
-    """By how much values grow from one to the next, by least squares."""
-    return float(np.polyfit(np.arange(len(values)), values, 1)[0])
+    """By how much values grow from one to the next: the median over all pairs (Theil and Sen), which bears outliers.
+
+    One is a measurement while the thread that frees an engine has just begun.
+    """
+    pairs = itertools.combinations(enumerate(values), 2)
+    return float(np.median([(b - a) / (j - i) for (i, a), (j, b) in pairs]))
 
 
 def test_memory_levels_off(engine: str, library: Path) -> None:
