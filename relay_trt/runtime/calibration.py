@@ -36,7 +36,7 @@ class Calibration:
         self.table = table
         self._symbol = symbol
         self._calls = calls
-        self._others = 0
+        self._warned = False
 
     @property
     def complete(self) -> bool:
@@ -58,8 +58,8 @@ class Calibration:
         if self.complete:
             return
         if self.batches and self.shapes != tuple(tensor.shape for tensor in inputs):
-            self._others += 1
-            if self._others == 1:
+            if not self._warned:
+                self._warned = True
                 logger.warning(
                     "%s: calibration is by calls of the first one's shapes, %s; others are computed in full precision "
                     "and not counted",

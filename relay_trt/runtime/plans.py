@@ -58,8 +58,11 @@ def obtain(engine: Type[Engine], request: BuildRequest, compiled: Sequence[Compi
         Where the engine must be built and cannot be.
     """
     if request.calibration is not None and request.calibration.table is None:
-        # Its key is known when it is built: the table is part of it.
-        return _built(engine, request)
+        built = engine.build(request)
+        if request.cache is not None:
+            # The key is known only now: the table is part of it.
+            request.cache.store(plan_key(engine, request), built.serialize())
+        return built
     key = plan_key(engine, request)
     for plan in compiled:
         if not key.differences(plan.facts):
@@ -91,11 +94,9 @@ def _cached_or_built(engine: Type[Engine], request: BuildRequest, key: PlanKey) 
         return engine.build(request)
     with request.cache.building(key):
         # Another process may have built it while this one waited for the lock.
-        return _cached(engine, request, key) or _built(engine, request)
-
-
-def _built(engine: Type[Engine], request: BuildRequest) -> Engine:
-    built = engine.build(request)
-    if request.cache is not None:
-        request.cache.store(plan_key(engine, request), built.serialize())
-    return built
+        found = _cached(engine, request, key)
+        if found is not None:
+            return found
+        built = engine.build(request)
+        request.cache.store(key, built.serialize())
+        return built

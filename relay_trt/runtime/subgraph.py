@@ -216,11 +216,10 @@ class Subgraph:
 
     def _profiles(self, shapes: Shapes, settings: Settings, before: Sequence[_Kept]) -> Tuple[Profile, ...]:
         """The shapes that a new engine must serve."""
-        exact = settings.multi_engine
         profiles = []
         for index, (node, shape) in enumerate(zip(self.graph.inputs(), shapes)):
             profile = node.profile
-            if profile is None and (exact or -1 not in node.outputs[0].shape):
+            if profile is None and (settings.multi_engine or -1 not in node.outputs[0].shape):
                 profiles.append(Profile(shape, shape, shape))
                 continue
             if profile is None:
