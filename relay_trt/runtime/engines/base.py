@@ -162,3 +162,10 @@ class Engine(abc.ABC):
     @abc.abstractmethod
     def profile(self, runs: int) -> List[Layer]:
         """How long each layer takes, on inputs of random values in the shapes that the engine is best at."""
+
+
+def random_values(shape: Tuple[int, ...], dtype: Any) -> np.ndarray:
+    """An input to time layers with: random numbers of a float type; of the others, which may be indices, zeros."""
+    if np.dtype(dtype).kind == "f":
+        return np.random.default_rng(0).standard_normal(shape).astype(dtype)
+    return np.zeros(shape, dtype)

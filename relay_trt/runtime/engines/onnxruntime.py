@@ -17,7 +17,7 @@ from ..builders.base import Shape
 from ..builders.onnx import OnnxBuilder, OnnxModel
 from ..dltensor import TensorView, tvm_array
 from ..network import convert
-from .base import BuildRequest, Engine, EngineError, Layer, Shapes
+from .base import BuildRequest, Engine, EngineError, Layer, Shapes, random_values
 
 logger = logging.getLogger("TensorRT")
 
@@ -27,9 +27,11 @@ class OnnxRuntimeEngine(Engine):
 
     name = "onnxruntime"
 
-    def __init__(self, request: BuildRequest, model: OnnxModel, content: Optional[bytes] = None) -> None:
-        self._request, self._model = request, model
-        self._content = model.model.SerializeToString() if content is None else content
+    def __init__(self, request: BuildRequest, model: OnnxModel, content: bytes) -> None:
+        self._request = request
+        # Not the model itself: one that was loaded has all of the weights in it, and the content has them, too.
+        self._content, self._external = content, model.external
+        self._disabled_optimizers = _harmful_optimizers(model.model)
         # Of all ways to give it the weights, this one copies them once, and lets it fold and reorder them. Without
         # a copy (add_initializer) it refuses the models whose weights its optimizations want to read.
         constants = [onnxruntime.OrtValue.ortvalue_from_numpy(value) for value in model.external.values()]
@@ -59,7 +61,8 @@ class OnnxRuntimeEngine(Engine):
             logger.warning("%s: int8 calibration is for TensorRT; the CPU engine does not do it", graph.symbol)
         builder = OnnxBuilder()
         convert(graph, request.constants, builder)
-        return cls(request, builder.model(graph.symbol))
+        model = builder.model(graph.symbol)
+        return cls(request, model, model.model.SerializeToString())
 
     @classmethod
     def load(cls, request: BuildRequest, plan: Any) -> OnnxRuntimeEngine:
@@ -71,7 +74,10 @@ class OnnxRuntimeEngine(Engine):
         return cls(request, OnnxModel(model, {}), content)
 
     def serialize(self) -> bytes:
-        return bytes(self._model.complete().SerializeToString()) if self._model.external else self._content
+        if not self._external:
+            return self._content
+        model = OnnxModel(onnx.ModelProto.FromString(self._content), self._external)
+        return bytes(model.complete().SerializeToString())
 
     def accepts(self, shapes: Shapes, device_id: int) -> bool:
         return True
@@ -98,7 +104,7 @@ class OnnxRuntimeEngine(Engine):
             options.profile_file_prefix = f"{folder}/profile"
             session = self._new_session(options)
             feed = {
-                node.name: _random(profile.opt, node.outputs[0].dtype)
+                node.name: random_values(profile.opt, node.outputs[0].dtype)
                 for node, profile in zip(self._request.graph.inputs(), self._request.profiles)
             }
             for _ in range(runs):
@@ -112,13 +118,13 @@ class OnnxRuntimeEngine(Engine):
         return [Layer(name, statistics.median(durations)) for name, durations in times.items()]
 
     def _new_session(self, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
-        options.add_external_initializers(list(self._model.external), self._constants)
+        options.add_external_initializers(list(self._external), self._constants)
         try:
             return onnxruntime.InferenceSession(
                 self._content,
                 options,
                 providers=["CPUExecutionProvider"],
-                disabled_optimizers=_harmful_optimizers(self._model.model),
+                disabled_optimizers=self._disabled_optimizers,
             )
         except Exception as error:  # onnxruntime raises its own, unrelated kinds
             symbol = self._request.graph.symbol
@@ -159,13 +165,6 @@ def _session_options() -> onnxruntime.SessionOptions:
     # Its int8 kernels round otherwise than the float operators that they replace and, on CPUs without VNNI, saturate.
     options.add_session_config_entry("session.disable_quant_qdq", "1")
     return options
-
-
-def _random(shape: Shape, dtype: str) -> np.ndarray:
-    """Random numbers of a float type; of the others, whose values may be indices, zeros."""
-    if dtype.startswith("float"):
-        return np.random.default_rng(0).standard_normal(shape).astype(dtype)
-    return np.zeros(shape, dtype)
 
 
 def _harmful_optimizers(model: onnx.ModelProto) -> Set[str]:

@@ -26,7 +26,7 @@ from ..half import in_half
 from ..network import convert, output_name
 from ..progress import building
 from ..tensorrt_library import TensorRTUnavailable, load_tensorrt
-from .base import BuildRequest, Engine, EngineError, Layer, Shapes
+from .base import BuildRequest, Engine, EngineError, Layer, Shapes, random_values
 
 logger = logging.getLogger("TensorRT")
 
@@ -300,14 +300,11 @@ class _Context:
             raise EngineError(f"{self._symbol}: TensorRT failed to run the engine; the log says why")
 
     def bind_random(self, shapes: Mapping[str, Tuple[int, ...]]) -> List[cuda.DeviceBuffer]:
-        """Bind inputs of random bytes in these shapes, and outputs; returns the memory, for the caller to keep."""
+        """Bind inputs of random values in these shapes, and outputs; returns the memory, for the caller to keep."""
         buffers: List[cuda.DeviceBuffer] = []
         trt = load_tensorrt()
         for name, shape in shapes.items():
-            dtype = np.dtype(trt.nptype(self._engine.get_tensor_dtype(name)))
-            value = np.zeros(shape, dtype)
-            if dtype.kind == "f":  # of other types, values may be indices
-                value = np.random.default_rng(0).standard_normal(shape).astype(dtype)
+            value = random_values(shape, trt.nptype(self._engine.get_tensor_dtype(name)))
             buffers.append(cuda.DeviceBuffer(value.nbytes))
             cuda.copy_to_device(buffers[-1].address, value.ctypes.data, value.nbytes, self._stream)
             cuda.synchronize(self._stream)
