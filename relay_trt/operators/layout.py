@@ -82,9 +82,6 @@ def reshape(net: NetworkBuilder, op: OpNode) -> Tensor:
 def _copied(op: Operation[Any]) -> Dict[int, int]:
     """The dimensions of the result that are one of the operand, whatever its size: their places there and here."""
     before, after = op.shape, op.outputs[0].shape
-    # Where no other is dynamic, the first stays what it is if the others hold as much as before.
-    same = before[:1] == after[:1] == (-1,) and -1 not in (*before[1:], *after[1:])
-    first = {0: 0} if same and math.prod(before[1:]) == math.prod(after[1:]) else {}
     if op.name == "nn.batch_flatten":
         return {0: 0}
     if op.name == "expand_dims":
@@ -95,6 +92,9 @@ def _copied(op: Operation[Any]) -> Dict[int, int]:
         listed = None if op.attrs["axis"] is None else {axis % len(before) for axis in op.attrs["axis"]}
         kept = [i for i, size in enumerate(before) if (size != 1 if listed is None else i not in listed)]
         return dict(enumerate(kept))
+    # Where no other is dynamic, the first stays what it is if the others hold as much as before.
+    same = before[:1] == after[:1] == (-1,) and -1 not in (*before[1:], *after[1:])
+    first = {0: 0} if same and math.prod(before[1:]) == math.prod(after[1:]) else {}
     return {**first, **_copied_by(op.attrs["newshape"], len(before), bool(op.attrs.get("allowzero")))}
 
 
