@@ -199,7 +199,7 @@ def trained(name: str, image_size: int) -> Model:
     np.random.seed(0)
     block = get_model(name)
     block.initialize(mxnet.init.Xavier())
-    block(mxnet.nd.zeros((1, 3, size, size)))  # MXNet makes the weights only now
+    block(mxnet.nd.zeros((1, 3, size, size))).wait_to_read()  # MXNet makes the weights only now
     hooks: List[Any] = []
 
     def prepare(layer: Any) -> None:

@@ -26,7 +26,8 @@ def main(folder: Path) -> None:
     mxnet.random.seed(0)
     block = get_model("resnet18_v1")
     block.initialize(mxnet.init.Xavier())
-    block(mxnet.nd.zeros(SHAPE))
+    # MXNet makes the weights only now, in the background: wait before they are read.
+    block(mxnet.nd.zeros(SHAPE)).wait_to_read()
     mod, params = relay.frontend.from_mxnet(block, shape={"data": SHAPE})
 
     print("2. Partition, build, export")

@@ -19,7 +19,8 @@ dtype = "float32"
 input_shape = (1, 3, 224, 224)
 block = get_model("resnet18_v1")
 block.initialize(mxnet.init.Xavier())
-block(mxnet.nd.zeros(input_shape))
+# MXNet runs this in the background, and reorders the weights in place meanwhile: wait before they are read.
+block(mxnet.nd.zeros(input_shape)).wait_to_read()
 mod, params = relay.frontend.from_mxnet(block, shape={"data": input_shape}, dtype=dtype)
 
 # Annotate and partition the graph for TensorRT.

@@ -36,7 +36,9 @@ def network(name: str, image_size: int = 0, batch: int = 1) -> Network:
     np.random.seed(0)
     block = get_model(name)
     block.initialize(mxnet.init.Xavier())
-    block(mxnet.nd.zeros(shape))  # MXNet knows the shapes of the weights, and so makes them, only now
+    # MXNet knows the shapes of the weights, and so makes them, only now. It does so in the background, where
+    # oneDNN reorders them in place: wait, or what is read may be neither the one order nor the other.
+    block(mxnet.nd.zeros(shape)).wait_to_read()
     mod, params = relay.frontend.from_mxnet(block, shape={"data": shape}, dtype="float32")
     return Network(mod, {name: _plausible(name, value) for name, value in params.items()}, shape)
 
