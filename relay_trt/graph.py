@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 import numpy as np
@@ -19,6 +20,7 @@ from .options import CompileOptions
 from .version import __version__
 
 FORMAT = 1
+ALIGNMENT = 64  # bytes, of each constant in a library: a cache line, and what every engine's loads can use
 INPUT, CONST, KERNEL = "input", "const", "kernel"
 DIGEST_ATTR = "sha256"  # of a constant: code generation has its values at hand, and the runtime need not read them
 
@@ -41,6 +43,11 @@ class TensorSpec:
     def rank(self) -> int:
         """The number of dimensions."""
         return len(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """The size of the elements in bytes, where all dimensions are known."""
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
     def admits(self, shape: Tuple[int, ...]) -> bool:
         """Whether a tensor of ``shape`` (all dimensions known) fits this one."""
@@ -163,8 +170,16 @@ class Graph:
         return [node for node in self.nodes if node.op == INPUT]
 
     def constants(self) -> List[Node]:
-        """The constants, in the order in which TVM's constant loader hands them over."""
+        """The constants, in the order in which they lie in the library."""
         return [node for node in self.nodes if node.op == CONST]
+
+    def offsets(self) -> List[int]:
+        """Where each constant begins in the library's block of them, and where the block ends, in bytes."""
+        offsets = [0]
+        for node in self.constants():
+            end = offsets[-1] + node.outputs[0].nbytes
+            offsets.append(end + -end % ALIGNMENT)
+        return offsets
 
     def spec(self, entry: Entry) -> TensorSpec:
         """Shape and dtype of an entry."""

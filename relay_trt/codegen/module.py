@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Dict
 
 import tvm
 from tvm import relay
 
 from ..relay_ir import COMPILER
 from .c_source import c_source
+from .constants import write_constants
 from .pass_config import accept_options, options_of_pass_context
-from .serializer import options_of, serialize
+from .serializer import constants_of, options_of, serialize
 
 # Set by TVM on the functions that it compiles for its ahead-of-time executor.
 _AOT_ATTR = "used_memory"
@@ -30,7 +31,7 @@ def compile_subgraph(function: relay.Function) -> tvm.runtime.Module:
     Returns
     -------
     tvm.runtime.Module
-        C source, which ``export_library`` compiles; its constants are TVM's constant loader's to keep.
+        C source, which ``export_library`` compiles, together with the file of the constants.
 
     Raises
     ------
@@ -39,13 +40,20 @@ def compile_subgraph(function: relay.Function) -> tvm.runtime.Module:
     """
     if _AOT_ATTR in function.attrs.keys():
         raise NotImplementedError(
-            "relay_trt does not work with TVM's AOT executor: it calls a subgraph by its C symbol, past the loader "
-            "that delivers the weights, and with tensors that have no shape. Build for the graph executor or the VM"
+            "relay_trt does not work with TVM's AOT executor: it calls a subgraph by its C symbol, with tensors that "
+            "have no shape. Build for the graph executor or the VM"
         )
     symbol = str(function.attrs["global_symbol"])
     graph = serialize(function, symbol, options_of_pass_context() or options_of(function))
+    constants = write_constants(graph, constants_of(function, graph))
     create = tvm.get_global_func("runtime.CSourceModuleCreate")
-    return create(c_source(graph), "c", [symbol], [node.name for node in graph.constants()])
+    return create(c_source(graph, constants), "c", [symbol], [])
+
+
+@tvm.register_func(f"relay.ext.{COMPILER}.constant_updater")
+def constants_for_tvm(function: relay.Function, symbol: str) -> Dict[str, tvm.nd.NDArray]:
+    """What TVM shall keep of a function's constants: nothing, as the C source brings them along."""
+    return {}
 
 
 def load(library: Any) -> tvm.runtime.Module:

@@ -9,7 +9,8 @@ from typing import Any, Callable, Optional
 import tvm
 from tvm.error import register_error
 
-from ..graph import Graph, GraphError, TensorSpec
+from ..graph import Graph
+from .constants import read_constants
 from .dltensor import TensorView
 from .plans import CompiledPlan
 from .release import release_descriptor
@@ -24,15 +25,17 @@ register_error("KeyboardInterrupt", KeyboardInterrupt)
 
 
 @tvm.register_func("relay_trt.create_subgraph")
-def create_subgraph(graph_json: str, constants: Any) -> Callable[[Any], Optional[int]]:
+def create_subgraph(graph_json: str, constants: ctypes.c_void_p, size: int) -> Callable[[Any], Optional[int]]:
     """Make a subgraph; called once for each, when its library is first used.
 
     Parameters
     ----------
     graph_json : str
         The graph, as code generation wrote it.
-    constants : Array of NDArray
-        The values of its constants, in the order of `Graph.constants`.
+    constants : ctypes.c_void_p
+        The address in the library of the block of its constants.
+    size : int
+        The size of that block, in bytes.
 
     Returns
     -------
@@ -48,18 +51,9 @@ def create_subgraph(graph_json: str, constants: Any) -> Callable[[Any], Optional
         Where the graph cannot be read, or the constants are not those of the graph.
     """
     graph = Graph.from_json(graph_json)
-    nodes = graph.constants()
-    if len(constants) != len(nodes):
-        raise GraphError(f"{graph.symbol} needs {len(nodes)} constants and got {len(constants)}")
-    arrays = list(constants)
-    values = {}
-    for node, array in zip(nodes, arrays):
-        view = TensorView(ctypes.addressof(array.handle.contents))
-        if TensorSpec(view.shape, view.dtype) != node.outputs[0]:
-            raise GraphError(f"{graph.symbol}: constant {node.name} is not {node.outputs[0]}")
-        values[node.name] = view.numpy()
-    compiled = [] if graph.engine is None else [CompiledPlan(graph.engine, values.pop(nodes[-1].name))]
-    subgraph = Subgraph(graph.without_engine(), values, compiled, owner=arrays)
+    values = read_constants(graph, constants.value or 0, size)
+    compiled = [] if graph.engine is None else [CompiledPlan(graph.engine, values.popitem()[1])]
+    subgraph = Subgraph(graph.without_engine(), values, compiled)
     subgraphs[id(subgraph)] = subgraph
     num_inputs, num_tensors = len(graph.inputs()), len(graph.inputs()) + len(graph.heads)
 

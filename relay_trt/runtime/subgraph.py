@@ -39,8 +39,6 @@ class Subgraph:
         The values of its constants, by name. They are not copied.
     compiled : sequence of CompiledPlan
         Engines that were built when the library was compiled.
-    owner : object
-        What the memory of constants and plans belongs to.
     """
 
     def __init__(
@@ -48,10 +46,8 @@ class Subgraph:
         graph: Graph,
         constants: Mapping[str, np.ndarray],
         compiled: Sequence[CompiledPlan] = (),
-        owner: Any = None,
     ) -> None:
         self.graph = graph
-        self._owner = owner
         self._constants = constants
         self._compiled = compiled
         # What messages call each argument, and what it must be: the inputs, then the outputs.

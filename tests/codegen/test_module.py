@@ -107,7 +107,9 @@ def serialized(partitioned: tvm.IRModule, monkeypatch: pytest.MonkeyPatch, build
     graphs: List[Graph] = []
     module_of_codegen = relay_trt.codegen.module
     original = c_source.c_source
-    monkeypatch.setattr(module_of_codegen, "c_source", lambda graph: [graphs.append(graph), original(graph)][1])
+    monkeypatch.setattr(
+        module_of_codegen, "c_source", lambda graph, path: [graphs.append(graph), original(graph, path)][1]
+    )
     build()
     return graphs
 

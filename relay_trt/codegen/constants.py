@@ -1,0 +1,67 @@
+"""The constants of subgraphs as files, from which the compiler takes them into the library."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import functools
+import hashlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Mapping
+
+import numpy as np
+
+from ..graph import DIGEST_ATTR, Graph
+
+
+def write_constants(graph: Graph, values: Mapping[str, np.ndarray]) -> Path:
+    """Write the constants of a graph to a file that stays until this process ends.
+
+    ``export_library`` may come at any time after ``relay.build``, and TVM does not tell when a module is gone.
+
+    Parameters
+    ----------
+    graph : graph.Graph
+        The subgraph.
+    values : dict of str to numpy.ndarray
+        The values of its constants, by name.
+
+    Returns
+    -------
+    pathlib.Path
+        The file, in the system's folder for temporary files. Equal constants share one.
+
+    Raises
+    ------
+    OSError
+        Where it cannot be written.
+    """
+    nodes = graph.constants()
+    digest = hashlib.sha256("".join(node.attrs[DIGEST_ATTR] for node in nodes).encode()).hexdigest()
+    path = _folder(os.getpid()) / digest
+    if not path.exists():
+        with tempfile.NamedTemporaryFile(dir=path.parent) as file:
+            for node, offset in zip(nodes, graph.offsets()):
+                file.seek(offset)
+                file.write(np.ascontiguousarray(values[node.name]).data)
+            file.truncate(graph.offsets()[-1])
+            file.flush()
+            with contextlib.suppress(FileExistsError):  # another thread was faster
+                os.link(file.name, path)  # as a whole, or not at all
+    return path
+
+
+@functools.lru_cache(maxsize=None)
+def _folder(process: int) -> Path:
+    """A folder of this process, whose forks have their own."""
+    folder = Path(tempfile.mkdtemp(prefix="relay_trt-"))
+
+    def remove() -> None:
+        if os.getpid() == process:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    atexit.register(remove)
+    return folder
