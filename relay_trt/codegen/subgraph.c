@@ -8,6 +8,7 @@
  */
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #ifdef __cplusplus
@@ -55,47 +56,62 @@ static void* const volatile constants = @SYMBOL@_constants; /* volatile: as code
 
 /* The packed function that runs this subgraph: shared by all who loaded this library in the process. */
 static void* subgraph;
-/* The process that made it, and where that takes it back. */
+/* The process that made it, and what all libraries of that process share with the runtime: see process.py there. */
 static pid_t owner;
-static int release_descriptor;
+static struct shared {
+  int32_t ending;
+  int32_t inside;
+  int32_t release_descriptor;
+}* shared;
 
 static int fail(const char* message) {
   TVMAPISetLastError(message);
   return -1;
 }
 
-/* Call the Python runtime. What stops Python but is no error to it, such as Ctrl-C, does not get through TVM: the call
- * then fails and sets no error, or succeeds and returns nothing. relay_trt.runtime has TVM raise the error of either as
- * what it was. */
+/* Call the Python runtime.
+ *
+ * When the process ends, it waits for the calls that are inside; one that comes later stays here until it is over, as
+ * Python would end its thread in the middle of TVM's C++, which aborts the process. Only the main thread, which runs the
+ * end, may go on.
+ *
+ * What stops Python but is no error to it, such as Ctrl-C, does not get through TVM: the call then fails and sets no
+ * error, or succeeds and returns nothing. relay_trt.runtime has TVM raise the error of either as what it was. */
 static int call(void* function, TVMValue* args, int* codes, int num_args, TVMValue* ret, int expected_code) {
   static const char interrupted[] = "KeyboardInterrupt: @SYMBOL@ was interrupted before it was done";
-  int ret_code;
+  struct shared* entered = __atomic_load_n(&shared, __ATOMIC_ACQUIRE); /* NULL in the call that asks where it is */
+  int ret_code, status;
+  if (entered) {
+    __atomic_add_fetch(&entered->inside, 1, __ATOMIC_SEQ_CST);
+    if (__atomic_load_n(&entered->ending, __ATOMIC_SEQ_CST) && syscall(SYS_gettid) != getpid()) {
+      __atomic_sub_fetch(&entered->inside, 1, __ATOMIC_SEQ_CST);
+      for (;;) pause();
+    }
+  }
   TVMAPISetLastError(interrupted);
-  if (TVMFuncCall(function, args, codes, num_args, ret, &ret_code) != 0) return -1;
+  status = TVMFuncCall(function, args, codes, num_args, ret, &ret_code);
+  if (entered) __atomic_sub_fetch(&entered->inside, 1, __ATOMIC_SEQ_CST);
+  if (status != 0) return -1;
   return ret_code == expected_code ? 0 : fail(interrupted);
 }
 
 /* Make the subgraph. Two threads may get here at once: one of them keeps what it made. */
 static int create(void) {
-  void* create_subgraph = NULL;
-  void* expected = NULL;
-  TVMValue args[3], made, descriptor;
+  void *get_shared = NULL, *create_subgraph = NULL, *expected = NULL;
+  TVMValue args[3], address, made;
   int codes[3] = {kStr, kHandle, kInt};
 
+  TVMFuncGetGlobal("relay_trt.shared", &get_shared);
   TVMFuncGetGlobal("relay_trt.create_subgraph", &create_subgraph);
-  if (!create_subgraph) {
+  if (!get_shared || !create_subgraph) {
     return fail("this library was compiled for TensorRT by relay_trt: `import relay_trt.runtime` before loading it");
   }
+  if (call(get_shared, args, codes, 0, &address, kInt) != 0) return -1;
+  __atomic_store_n(&shared, (struct shared*)(intptr_t)address.v_int64, __ATOMIC_RELEASE);
   args[0].v_str = graph_json;
   args[1].v_handle = constants;
   args[2].v_int64 = @CONSTANTS_SIZE@;
   if (call(create_subgraph, args, codes, 3, &made, kPackedFunc) != 0) return -1;
-  args[0].v_str = "release_descriptor";
-  if (call(made.v_handle, args, codes, 1, &descriptor, kInt) != 0) {
-    TVMFuncFree(made.v_handle);
-    return -1;
-  }
-  release_descriptor = (int)descriptor.v_int64;
   owner = getpid();
   if (!__atomic_compare_exchange_n(&subgraph, &expected, made.v_handle, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
     TVMFuncFree(made.v_handle);
@@ -147,7 +163,7 @@ __attribute__((visibility("default"))) int @SYMBOL@(
  * parent's. */
 __attribute__((destructor)) static void release(void) {
   if (subgraph && getpid() == owner) {
-    ssize_t written = write(release_descriptor, &subgraph, sizeof subgraph);
+    ssize_t written = write(shared->release_descriptor, &subgraph, sizeof subgraph);
     (void)written;
   }
 }

@@ -13,7 +13,7 @@ from ..graph import Graph
 from .constants import read_constants
 from .dltensor import TensorView
 from .plans import CompiledPlan
-from .release import release_descriptor
+from .process import shared
 from .subgraph import Subgraph
 
 #: The live subgraphs, by the number that each answers to the question "id". A loaded library gives out no Python
@@ -22,6 +22,12 @@ subgraphs: weakref.WeakValueDictionary[int, Subgraph] = weakref.WeakValueDiction
 
 # The generated code reports an interrupted call under this name.
 register_error("KeyboardInterrupt", KeyboardInterrupt)
+
+
+@tvm.register_func("relay_trt.shared")
+def shared_address() -> int:
+    """The address of `process.shared`."""
+    return ctypes.addressof(shared())
 
 
 @tvm.register_func("relay_trt.create_subgraph")
@@ -42,8 +48,8 @@ def create_subgraph(graph_json: str, constants: ctypes.c_void_p, size: int) -> C
     function
         Runs the subgraph; its argument is the address of an array with the addresses of the input tensors
         and then of the output tensors, each a ``DLTensor``. It returns 0; where it is interrupted, None, as TVM
-        passes on no exceptions that are not errors. A string instead is a question, answered by a number:
-        ``"id"`` by the subgraph's key in `subgraphs`, ``"release_descriptor"`` by the function of that name.
+        passes on no exceptions that are not errors. The string ``"id"`` instead is a question, and the answer the
+        subgraph's key in `subgraphs`.
 
     Raises
     ------
@@ -57,16 +63,11 @@ def create_subgraph(graph_json: str, constants: ctypes.c_void_p, size: int) -> C
     subgraphs[id(subgraph)] = subgraph
     num_inputs, num_tensors = len(graph.inputs()), len(graph.inputs()) + len(graph.heads)
 
-    def answer(question: str) -> int:
-        if question == "id":
-            return id(subgraph)
-        if question == "release_descriptor":
-            return release_descriptor()
-        raise ValueError(f'{graph.symbol} answers the questions "id" and "release_descriptor", not {question!r}')
-
     def run(argument: Any) -> Optional[int]:
         if isinstance(argument, str):
-            return answer(argument)
+            if argument != "id":
+                raise ValueError(f'{graph.symbol} answers the question "id", not {argument!r}')
+            return id(subgraph)
         try:
             handles = (ctypes.c_size_t * num_tensors).from_address(argument.value)
             tensors = [TensorView(handle) for handle in handles]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import dataclasses
 import functools
@@ -143,7 +142,7 @@ def _monitor_class(interface: Any) -> Any:
 
 class _BuildThread(threading.Thread):
     def __init__(self, name: str, work: Callable[[], None], progress: Progress) -> None:
-        # A daemon: Python waits for others before it calls `_end_builds`, and a second Ctrl-C would end that wait.
+        # A daemon: Python waits for others before it calls `end_builds`, and a second Ctrl-C would end that wait.
         super().__init__(name=f"relay_trt-build {name}", target=work, daemon=True)
         self.progress = progress
 
@@ -206,9 +205,8 @@ def _wait(outcomes: queue.SimpleQueue[Future[Result]], show: Callable[[], None])
         show()
 
 
-@atexit.register
-def _end_builds() -> None:
-    """Wait for the builds that nobody waits for: a process that ends while TensorRT builds crashes."""
+def end_builds() -> None:
+    """Wait, at the end of the process, for the builds that nobody waits for: it crashes where TensorRT still builds."""
     builds: List[_BuildThread] = [thread for thread in threading.enumerate() if isinstance(thread, _BuildThread)]
     if not builds:
         return

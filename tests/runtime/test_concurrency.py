@@ -195,7 +195,7 @@ def test_a_library_s_subgraphs_while_others_load_theirs(models: List[Model]) -> 
 
     def load() -> None:
         while not done.is_set():
-            made = [runtime.create_subgraph(relu(2).graph.to_json(), []) for _ in range(20)]
+            made = [runtime.create_subgraph(relu(2).graph.to_json(), ctypes.c_void_p(), 0) for _ in range(20)]
             del made
 
     interval = sys.getswitchinterval()

@@ -138,6 +138,24 @@ threading.Thread(target=hold, args=(module,), daemon=True).start()
 ready.wait()
 del module
 """,
+    "daemon threads in the middle of calls": """
+def work():
+    module = load()
+    while True:
+        run(module)
+for _ in range(4):
+    threading.Thread(target=work, daemon=True).start()
+time.sleep(0.5)
+""",
+    "a daemon thread in its first call": """
+def work():
+    module = load()
+    ready.set()
+    run(module)
+ready = threading.Event()
+threading.Thread(target=work, daemon=True).start()
+ready.wait()
+""",
     "a thread that goes on after the main one": """
 def work():
     module = load()

@@ -31,7 +31,7 @@ class BuildRequest:
     graph : graph.Graph
         The subgraph.
     constants : dict of str to numpy.ndarray
-        The values of its constants, by name; they share the memory that TVM loaded them to.
+        The values of its constants, by name; they are the library's own, by a mapping of its file.
     settings : Settings
         What the environment asks for; it wins over the options that the graph was compiled with.
     profiles : tuple of Profile

@@ -12,7 +12,7 @@ from typing import Any, Callable, List, Tuple
 import pytest
 import tvm
 
-from relay_trt.runtime.release import release_descriptor
+from relay_trt.runtime.process import shared
 
 
 class Engine:
@@ -39,7 +39,7 @@ def release_threads() -> List[threading.Thread]:
 
 
 def test_what_is_written_is_freed() -> None:
-    descriptor = release_descriptor()
+    descriptor = shared().release_descriptor
     made = [handle() for _ in range(100)]
     assert all(reference() for _, reference in made)
     for written, _ in made:
@@ -48,14 +48,14 @@ def test_what_is_written_is_freed() -> None:
 
 
 def test_one_thread_for_all() -> None:
-    assert len({release_descriptor() for _ in range(3)}) == 1
+    assert len({shared().release_descriptor for _ in range(3)}) == 1
     assert len(release_threads()) == 1
     assert release_threads()[0].daemon  # the process does not wait for it
 
 
 def test_a_write_does_not_block() -> None:
     """A destructor runs with the loader's lock held."""
-    assert not os.get_blocking(release_descriptor())
+    assert not os.get_blocking(shared().release_descriptor)
 
 
 def in_a_fork(test: Callable[[], Any]) -> Any:
@@ -76,13 +76,13 @@ def in_a_fork(test: Callable[[], Any]) -> Any:
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_forked_process_has_its_own() -> None:
-    parents = release_descriptor()
+    parents = shared().release_descriptor
 
     def works() -> Tuple[bool, bool, int]:
         written, reference = handle()
-        os.write(release_descriptor(), written)
+        os.write(shared().release_descriptor, written)
         freed = wait_for(lambda: not reference())
-        return release_descriptor() != parents, freed, len(release_threads())
+        return shared().release_descriptor != parents, freed, len(release_threads())
 
     assert in_a_fork(works) == str((True, True, 1))
-    assert release_descriptor() == parents
+    assert shared().release_descriptor == parents
