@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import functools
 from types import ModuleType
-from typing import Any, Dict, Iterator
+from typing import Any, Callable, Dict, Iterator
 
 import tvm
 
@@ -82,6 +83,83 @@ def stream() -> Iterator[int]:
         call("cudaStreamDestroy", handle)
 
 
+#: What generated code calls of the driver, by the names that it has for it.
+DRIVER_FUNCTIONS = {
+    "get_context": "cuCtxGetCurrent",
+    "push_context": "cuCtxPushCurrent_v2",
+    "pop_context": "cuCtxPopCurrent_v2",
+    "launch": "cuGraphLaunch",
+    "synchronize": "cuStreamSynchronize",
+}
+
+
+@functools.lru_cache(maxsize=None)
+def _driver() -> ctypes.CDLL:
+    return ctypes.CDLL("libcuda.so.1")
+
+
+def driver_functions() -> Dict[str, int]:
+    """The addresses of `DRIVER_FUNCTIONS`, by their names there."""
+    return {
+        name: ctypes.cast(getattr(_driver(), function), ctypes.c_void_p).value or 0
+        for name, function in DRIVER_FUNCTIONS.items()
+    }
+
+
+def current_context() -> int:
+    """The ``CUcontext`` of this thread's current GPU."""
+    context = ctypes.c_void_p()
+    status = _driver().cuCtxGetCurrent(ctypes.byref(context))
+    if status != 0:
+        raise CudaError(f"cuCtxGetCurrent: error {status}")
+    return context.value or 0
+
+
+class ExecutableGraph:
+    """What a function enqueued, as one thing that can be launched again and again.
+
+    Parameters
+    ----------
+    enqueue : function
+        Enqueues work on the stream that is its argument. It is not run, only captured.
+
+    Raises
+    ------
+    CudaError
+        Where some of the work cannot be captured.
+    """
+
+    def __init__(self, enqueue: Callable[[int], None]) -> None:
+        cudart = _cudart()
+        # A blocking stream would meet work that other threads enqueue on the default stream, which ends a capture.
+        stream = call("cudaStreamCreateWithFlags", cudart.cudaStreamNonBlocking)
+        try:
+            mode = cudart.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
+            call("cudaStreamBeginCapture", stream, mode)
+            try:
+                enqueue(int(stream))
+            except BaseException:
+                cudart.cudaStreamEndCapture(stream)  # its error would hide the one that is raised
+                raise
+            graph = call("cudaStreamEndCapture", stream)
+            try:
+                self._handle = call("cudaGraphInstantiateWithFlags", graph, 0)
+            finally:
+                call("cudaGraphDestroy", graph)
+        finally:
+            call("cudaStreamDestroy", stream)
+
+    def __del__(self) -> None:
+        handle = getattr(self, "_handle", None)
+        if handle is not None:
+            _cudart().cudaGraphExecDestroy(handle)  # at the end of the process CUDA may be gone
+
+    @property
+    def address(self) -> int:
+        """The ``CUgraphExec``."""
+        return int(self._handle)
+
+
 def current_stream() -> int:
     """TVM's current stream of this thread; the default stream (0) where this TVM has no way to ask."""
     get_stream = tvm.get_global_func("runtime.get_cuda_stream", allow_missing=True)
@@ -100,6 +178,18 @@ class DeviceBuffer:
         address = getattr(self, "address", None)
         if address is not None:
             _cudart().cudaFree(address)  # at the end of the process CUDA may be gone: nothing to do about it
+
+
+class PinnedBuffer:
+    """Memory on the host that the GPU reads and writes by itself, freed with the object."""
+
+    def __init__(self, size: int) -> None:
+        self.address = int(call("cudaHostAlloc", max(size, 1), 0))
+
+    def __del__(self) -> None:
+        address = getattr(self, "address", None)
+        if address is not None:
+            _cudart().cudaFreeHost(address)  # at the end of the process CUDA may be gone
 
 
 def copy_to_device(destination: int, source: int, size: int, stream: int) -> None:

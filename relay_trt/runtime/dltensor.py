@@ -64,6 +64,11 @@ class TensorView:
         self._strides: Optional[Tuple[int, ...]] = tuple(tensor.strides[:ndim]) if ndim and tensor.strides else None
 
     @property
+    def raw_dtype(self) -> int:
+        """Its type as DLPack has it: code, bits and lanes in four bytes."""
+        return ctypes.c_uint32.from_address(self.handle + _DLTensor.code.offset).value
+
+    @property
     def on_host(self) -> bool:
         """Whether the CPU can read it."""
         return self.device_type in (CPU, CUDA_HOST)

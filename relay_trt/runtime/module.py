@@ -12,6 +12,7 @@ from tvm.error import register_error
 from ..graph import Graph
 from .constants import read_constants
 from .dltensor import TensorView
+from .launches import QUESTION
 from .plans import CompiledPlan
 from .process import shared
 from .subgraph import Subgraph
@@ -48,8 +49,8 @@ def create_subgraph(graph_json: str, constants: ctypes.c_void_p, size: int) -> C
     function
         Runs the subgraph; its argument is the address of an array with the addresses of the input tensors
         and then of the output tensors, each a ``DLTensor``. It returns 0; where it is interrupted, None, as TVM
-        passes on no exceptions that are not errors. The string ``"id"`` instead is a question, and the answer the
-        subgraph's key in `subgraphs`.
+        passes on no exceptions that are not errors. A string instead is a question, answered by a number: ``"id"`` by
+        the subgraph's key in `subgraphs`, `launches.QUESTION` by the address of its captured calls, others by 0.
 
     Raises
     ------
@@ -63,11 +64,11 @@ def create_subgraph(graph_json: str, constants: ctypes.c_void_p, size: int) -> C
     subgraphs[id(subgraph)] = subgraph
     num_inputs, num_tensors = len(graph.inputs()), len(graph.inputs()) + len(graph.heads)
 
+    answers = {"id": id(subgraph), QUESTION: subgraph.launches.address}
+
     def run(argument: Any) -> Optional[int]:
         if isinstance(argument, str):
-            if argument != "id":
-                raise ValueError(f'{graph.symbol} answers the question "id", not {argument!r}')
-            return id(subgraph)
+            return answers.get(argument, 0)
         try:
             handles = (ctypes.c_size_t * num_tensors).from_address(argument.value)
             tensors = [TensorView(handle) for handle in handles]

@@ -44,6 +44,8 @@ class Settings:
     tactic_sources : tuple of str, optional
         ``TVM_TENSORRT_TACTIC_SOURCES``: the libraries that TensorRT may take kernels from, by TensorRT's names with
         commas between them. Without ``CUBLAS``, ``CUBLAS_LT`` and ``CUDNN`` it does not load those.
+    cuda_graph : bool
+        ``TVM_TENSORRT_CUDA_GRAPH``: capture calls that come again with the same tensors, and launch what was captured.
     multi_engine : bool
         ``TVM_TENSORRT_MULTI_ENGINE``: one engine for each shape of a dynamic input, rather than one for all up to the
         largest seen.
@@ -68,6 +70,7 @@ class Settings:
     max_workspace_size: Optional[int] = None
     builder_level: Optional[int] = None
     tactic_sources: Optional[Tuple[str, ...]] = None
+    cuda_graph: bool = False
     multi_engine: bool = False
     max_engines: int = 16
     cache_dir: Optional[str] = None
@@ -95,6 +98,7 @@ class Settings:
             max_workspace_size=variables.number("MAX_WORKSPACE_SIZE", "a number of bytes", 0) or None,
             builder_level=variables.number("BUILDER_LEVEL", "a level from 0 to 5", 0, 5),
             tactic_sources=variables.names("TACTIC_SOURCES"),
+            cuda_graph=bool(variables.switch("CUDA_GRAPH")),
             multi_engine=bool(variables.switch("MULTI_ENGINE")),
             max_engines=variables.number("MAX_ENGINES", "a number of engines above 0", 1) or cls.max_engines,
             cache_dir=variables.text("CACHE_DIR"),

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import logging
 import threading
+import time
 from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
@@ -15,6 +15,7 @@ from .cache import PlanCache
 from .calibration import Calibration
 from .dltensor import CUDA, TensorView
 from .engines import BuildRequest, Engine, EngineError, Layer, Shapes, choose_engine
+from .launches import Launches
 from .plans import CompiledPlan, obtain, open_cache, plan_key
 from .settings import Settings, configure_logging
 
@@ -57,7 +58,8 @@ class Subgraph:
         ]
         # Never changed, only replaced: a call looks its engine up without a lock.
         self._engines: Tuple[_Kept, ...] = ()
-        self._uses = itertools.count()
+        #: The calls that generated code launches by itself.
+        self.launches = Launches(len(self._arguments))
         self._building = threading.Lock()
         # By GPU: for int8, and those of them that still want calls.
         self._calibrations: Dict[int, Calibration] = {}
@@ -78,9 +80,12 @@ class Subgraph:
             return  # an empty batch: there is nothing to compute
         shapes = tuple(tensor.shape for tensor in inputs)
         device_id = next((tensor.device_id for tensor in (*inputs, *outputs) if tensor.device_type == CUDA), 0)
-        self._engine(shapes, device_id).run(inputs, outputs)
+        engine = self._engine(shapes, device_id)
         if device_id in self._calibrating:
+            engine.run(inputs, outputs)
             self._calibrate(inputs, device_id)
+        elif not (engine.captures and self._captured(engine, inputs, outputs)):
+            engine.run(inputs, outputs)
 
     def build(self, batch: Optional[int] = None, device_id: int = 0) -> None:
         """Build the engine that calls will need, or load it, before the first of them comes.
@@ -150,6 +155,14 @@ class Subgraph:
         convert(self.graph, self._constants, builder)
         return builder.model(self.graph.symbol).complete()
 
+    def _captured(self, engine: Engine, inputs: Sequence[TensorView], outputs: Sequence[TensorView]) -> bool:
+        """Run and capture a call that came before, so that generated code launches it when it comes again."""
+        tensors = (*inputs, *outputs)
+        captured = engine.capture(inputs, outputs) if self.launches.seen(tensors) else None
+        if captured is not None:
+            self.launches.keep(captured, tensors)
+        return captured is not None
+
     def _check(self, inputs: Sequence[TensorView], outputs: Sequence[TensorView]) -> None:
         for (what, spec), tensor in zip(self._arguments, (*inputs, *outputs)):
             if tensor.dtype != spec.dtype or not (tensor.shape == spec.shape or spec.admits(tensor.shape)):
@@ -161,7 +174,10 @@ class Subgraph:
     def _last(self) -> _Kept:
         if not self._engines:
             raise EngineError(f"{self.graph.symbol} has no engine yet: run it, or call build()")
-        return max(self._engines, key=lambda kept: kept.last_use)
+        return max(self._engines, key=self._last_use)
+
+    def _last_use(self, kept: _Kept) -> int:
+        return max(kept.last_use, self.launches.last_use(kept.engine))
 
     def _engine(self, shapes: Shapes, device_id: int) -> Engine:
         engine = self._find(shapes, device_id)
@@ -176,7 +192,7 @@ class Subgraph:
     def _find(self, shapes: Shapes, device_id: int) -> Optional[Engine]:
         for kept in self._engines:
             if kept.engine.accepts(shapes, device_id):
-                kept.last_use = next(self._uses)
+                kept.last_use = time.monotonic_ns()
                 return kept.engine
         return None
 
@@ -197,7 +213,7 @@ class Subgraph:
             request = self._with_calibration(request)
         if before:
             logger.info("%s: no engine serves the shapes %s: another one is needed", self.graph.symbol, shapes)
-        added = _Kept(obtain(engine_class, request, self._compiled), request, next(self._uses))
+        added = _Kept(obtain(engine_class, request, self._compiled), request, time.monotonic_ns())
         if request.calibration is not None:
             self._keep_table(request.calibration, request.cache)
             before = [kept for kept in before if kept.request.calibration is not None]
@@ -207,8 +223,9 @@ class Subgraph:
     def _replace(self, added: _Kept, before: List[_Kept], most: int) -> None:
         """Give up the engines that ``added`` takes the place of; they are freed when no call uses them any more."""
         others = [kept for kept in self._engines if kept.request.device_id != added.request.device_id]
-        latest = sorted(before, key=lambda kept: kept.last_use, reverse=True)[: most - 1]
-        self._engines = (added, *latest, *others)
+        latest = sorted(before, key=self._last_use, reverse=True)[: most - 1]
+        replaced, self._engines = self._engines, (added, *latest, *others)
+        self.launches.forget([kept.engine for kept in replaced if kept not in self._engines])
 
     def _profiles(self, shapes: Shapes, settings: Settings, before: Sequence[_Kept]) -> Tuple[Profile, ...]:
         """The shapes that a new engine must serve."""
@@ -268,9 +285,9 @@ class Subgraph:
         return f"calibration_{self.graph.symbol}_{self.graph.digest(self._constants)[:32]}"
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(eq=False)
 class _Kept:
-    """An engine and when it was used last, in calls."""
+    """An engine and when it was used last but by launches: nanoseconds of the monotonic clock."""
 
     engine: Engine
     request: BuildRequest

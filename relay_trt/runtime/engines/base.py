@@ -13,6 +13,7 @@ from ...version import __version__
 from ..cache import PlanCache
 from ..calibration import Calibration
 from ..dltensor import TensorView
+from ..launches import Captured
 from ..settings import Settings
 
 Shapes = Tuple[Tuple[int, ...], ...]
@@ -154,6 +155,15 @@ class Engine(abc.ABC):
         EngineError
             Where the engine reports an error.
         """
+
+    @property
+    def captures(self) -> bool:
+        """Whether `capture` may be asked."""
+        return False
+
+    def capture(self, inputs: Sequence[TensorView], outputs: Sequence[TensorView]) -> Optional[Captured]:
+        """Compute the outputs as `run` does, and capture the call. None where that cannot be: a warning says why."""
+        return None
 
     @abc.abstractmethod
     def information(self) -> List[Dict[str, Any]]:

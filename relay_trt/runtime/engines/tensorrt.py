@@ -21,8 +21,9 @@ from ...options import parse_version
 from .. import cuda
 from ..builders.tensorrt import TensorRTBuilder, tensorrt_logger
 from ..calibration import Calibration
-from ..dltensor import CUDA, TensorView
+from ..dltensor import CPU, CUDA, TensorView
 from ..half import in_half
+from ..launches import Captured
 from ..network import convert, output_name
 from ..progress import building
 from ..tensorrt_library import TensorRTUnavailable, load_tensorrt
@@ -66,6 +67,7 @@ class TensorRTEngine(Engine):
         # In TensorRT 8.5, contexts cannot share an optimization profile, and there is one for all of them.
         dynamic = any(-1 in spec.shape for spec in self._specs.values())
         self._one_context = dynamic and parse_version(trt.__version__) < (8, 6, 0)
+        self._captures = request.settings.cuda_graph and not self._one_context
         self._contexts: collections.OrderedDict[int, _Context] = collections.OrderedDict()
         self._lock = threading.Lock()  # of the contexts' dict
         with cuda.device(self._device_id):
@@ -156,6 +158,23 @@ class TensorRTEngine(Engine):
                 with self._lock:  # what state it is in, nobody knows
                     self._contexts.pop(self._owner(stream), None)
                 raise
+
+    @property
+    def captures(self) -> bool:
+        return self._captures
+
+    def capture(self, inputs: Sequence[TensorView], outputs: Sequence[TensorView]) -> Optional[Captured]:
+        stream = cuda.current_stream()
+        with cuda.device(self._device_id):
+            try:
+                # Of its own: the graph uses its memory, and may be launched while others run.
+                context = _Context(self, self._engine, stream)
+                context.run(inputs, outputs, stream)  # TensorRT must have run once in these shapes
+                return context.captured(self, inputs, outputs, stream)
+            except (EngineError, cuda.CudaError) as error:
+                self._captures = False
+                logger.warning("%s: calls are enqueued, as they cannot be captured: %s", self._symbol, error)
+                return None
 
     def information(self) -> List[Dict[str, Any]]:
         trt = load_tensorrt()
@@ -248,29 +267,52 @@ class _Context:
                 self._staging.clear()
 
     def run(self, inputs: Sequence[TensorView], outputs: Sequence[TensorView], stream: int) -> None:
+        tensors = (*inputs, *outputs)
         with self._lock:
             self._stream = stream
-            copies: List[Tuple[TensorView, int]] = []
-            on_host = False
             for name, tensor in zip(self._inputs, inputs):
-                address = tensor.address
-                if tensor.device_type != CUDA:
-                    on_host, address = True, self._staged(name, tensor)
-                    cuda.copy_to_device(address, tensor.address, tensor.nbytes, self._stream)
-                self.bind_input(name, tensor.shape, address)
+                self.bind_input(name, tensor.shape, self._on_device(name, tensor))
             for name, tensor in zip(self._outputs, outputs):
-                address = tensor.address
-                if tensor.device_type != CUDA:
-                    on_host, address = True, self._staged(name, tensor)
-                    copies.append((tensor, address))
-                self.bind(name, address)
+                self.bind(name, self._on_device(name, tensor))
             self._check(inputs, outputs)
-            self.execute()
-            for tensor, address in copies:
-                cuda.copy_to_host(tensor.address, address, tensor.nbytes, self._stream)
+            self._enqueue(inputs, outputs, [tensor.address for tensor in tensors])
             # The host may change or read its tensors as soon as this returns, and another stream begin the next run.
-            if on_host or self._for_all_streams:
+            if self._for_all_streams or any(tensor.device_type != CUDA for tensor in tensors):
                 cuda.synchronize(stream)
+
+    def captured(
+        self, engine: TensorRTEngine, inputs: Sequence[TensorView], outputs: Sequence[TensorView], stream: int
+    ) -> Captured:
+        """What `run` has just done with these tensors, as a graph."""
+        tensors = (*inputs, *outputs)
+        pinned = [cuda.PinnedBuffer(tensor.nbytes) if tensor.device_type == CPU else None for tensor in tensors]
+        on_host = [buffer.address if buffer else tensor.address for buffer, tensor in zip(pinned, tensors)]
+
+        def enqueue(capturing: int) -> None:
+            self._stream = capturing
+            self._enqueue(inputs, outputs, on_host)
+
+        with self._lock:
+            graph = cuda.ExecutableGraph(enqueue)
+        return Captured(
+            engine,
+            graph.address,
+            cuda.current_context(),
+            stream,
+            staging=[buffer.address if buffer else 0 for buffer in pinned],
+            synchronize=any(tensor.device_type != CUDA for tensor in tensors),
+            owner=(self, pinned, graph),
+        )
+
+    def _enqueue(self, inputs: Sequence[TensorView], outputs: Sequence[TensorView], on_host: Sequence[int]) -> None:
+        """Enqueue a run and the copies from and to the host, where each tensor lies at the address in ``on_host``."""
+        for name, tensor, address in zip(self._inputs, inputs, on_host):
+            if tensor.device_type != CUDA:
+                cuda.copy_to_device(self._staging[name].address, address, tensor.nbytes, self._stream)
+        self.execute()
+        for name, tensor, address in zip(self._outputs, outputs, on_host[len(inputs) :]):
+            if tensor.device_type != CUDA:
+                cuda.copy_to_host(address, self._staging[name].address, tensor.nbytes, self._stream)
 
     def _check(self, inputs: Sequence[TensorView], outputs: Sequence[TensorView]) -> None:
         """Where TVM has inferred another shape than TensorRT, an output would be written past its end."""
@@ -324,7 +366,10 @@ class _Context:
     def profiler(self, profiler: Any) -> None:
         self._context.profiler = profiler
 
-    def _staged(self, name: str, tensor: TensorView) -> int:
+    def _on_device(self, name: str, tensor: TensorView) -> int:
+        """Where TensorRT reads or writes a tensor: for one on the host, memory that it is copied from or to."""
+        if tensor.device_type == CUDA:
+            return tensor.address
         buffer = self._staging.get(name)
         if buffer is None or buffer.size < tensor.nbytes:
             buffer = self._staging[name] = cuda.DeviceBuffer(tensor.nbytes)

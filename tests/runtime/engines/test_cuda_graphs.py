@@ -1,0 +1,181 @@
+"""Captured calls on a GPU: `tests/runtime/test_launches.py` has the side of the generated code."""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from pathlib import Path
+from typing import Any, Callable, List
+
+import numpy as np
+import pytest
+import tvm
+from tvm import relay
+
+import relay_trt
+from relay_trt.runtime import cuda
+from relay_trt.runtime.subgraph import Subgraph
+
+from ...support import compile_for_vm, module, random
+
+pytestmark = pytest.mark.gpu
+
+CPU, GPU = tvm.cpu(0), tvm.cuda(0)
+PLACES = {"device": [GPU, GPU], "host": [CPU, CPU], "host to device": [CPU, GPU], "device to host": [GPU, CPU]}
+WEIGHT = random((5, 7))
+
+
+@pytest.fixture(autouse=True)
+def exact_and_quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TVM_TENSORRT_ENGINE", "tensorrt")
+    monkeypatch.setenv("TVM_TENSORRT_USE_TF32", "0")
+    monkeypatch.setenv("TVM_TENSORRT_BUILDER_LEVEL", "0")
+    monkeypatch.setenv("TVM_TENSORRT_CUDA_GRAPH", "1")
+
+
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch) -> List[Any]:
+    """The calls that reach Python."""
+    seen: List[Any] = []
+    original = Subgraph.run
+    monkeypatch.setattr(Subgraph, "run", lambda *arguments: [seen.append(None), original(*arguments)][1])
+    return seen
+
+
+def dense(rows: Any, folder: Path) -> Callable[..., Any]:
+    """The function of a library that multiplies rows of 7 numbers by `WEIGHT`."""
+    mod = module(relay.nn.relu(relay.nn.dense(relay.var("x", shape=(rows, 7)), relay.const(WEIGHT))))
+    partitioned, _ = relay_trt.partition_for_tensorrt(mod, use_implicit_batch=False)
+    library = tvm.runtime.load_module(str(compile_for_vm(partitioned, folder / "library.so")))
+    symbol = relay_trt.partition_report(partitioned).subgraphs[0].symbol
+    return library.get_function(symbol, query_imports=True)
+
+
+def want(x: np.ndarray) -> np.ndarray:
+    return np.maximum(x @ WEIGHT.T, 0)
+
+
+def check(function: Callable[..., Any], x: Any, y: Any, seed: int, stream: Any = None) -> None:
+    """Call with new values in the same tensors."""
+    value = random(x.shape, seed=seed)
+    x.copyfrom(value)
+    y.copyfrom(np.full(y.shape, 77, "float32"))
+    GPU.sync()
+    function(x, y)
+    GPU.sync(stream)
+    np.testing.assert_allclose(y.numpy(), want(value), rtol=1e-5, atol=1e-5)
+
+
+def tensors(rows: int, devices: List[Any]) -> List[Any]:
+    return [tvm.nd.empty((rows, 7), device=devices[0]), tvm.nd.empty((rows, 5), device=devices[1])]
+
+
+@pytest.mark.parametrize("devices", PLACES.values(), ids=PLACES)
+def test_a_call_that_comes_again_does_not_reach_python(devices: List[Any], runs: List[Any], tmp_path: Path) -> None:
+    function = dense(3, tmp_path)
+    x, y = tensors(3, devices)
+    for seed in range(6):
+        check(function, x, y, seed)
+    assert len(runs) == 2
+
+
+def test_it_can_be_turned_off(runs: List[Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TVM_TENSORRT_CUDA_GRAPH", "0")
+    function = dense(3, tmp_path)
+    x, y = tensors(3, [GPU, GPU])
+    for seed in range(4):
+        check(function, x, y, seed)
+    assert len(runs) == 4
+
+
+def test_batches_in_turns(runs: List[Any], tmp_path: Path) -> None:
+    function = dense(relay.Any(), tmp_path)
+    calls = [tensors(rows, [GPU, GPU]) for rows in (4, 1, 3)]
+    for seed in range(8):
+        for x, y in calls:
+            check(function, x, y, seed)
+    assert len(runs) <= 9  # 8.5 has no second context for an engine with dynamic shapes, and captures nothing
+
+
+def test_an_engine_that_grows_is_captured_anew(runs: List[Any], tmp_path: Path) -> None:
+    function = dense(relay.Any(), tmp_path)
+    small, large = tensors(1, [GPU, GPU]), tensors(5, [GPU, GPU])
+    for x, y in (small, large, small):
+        for seed in range(4):
+            check(function, x, y, seed)
+    subgraph = relay_trt.runtime.module.subgraphs[function("id")]
+    (kept,) = subgraph._engines
+    assert {captured.engine for captured in subgraph.launches._captured.values()} == {kept.engine}
+
+
+def test_each_stream_captures_for_itself(runs: List[Any], tmp_path: Path) -> None:
+    function = dense(3, tmp_path)
+    x, y = tensors(3, [GPU, GPU])
+    streams = [GPU.create_raw_stream() for _ in range(2)]
+    try:
+        for seed in range(4):
+            for stream in streams:
+                GPU.set_raw_stream(stream)
+                check(function, x, y, seed, stream)
+    finally:
+        GPU.set_raw_stream(ctypes.c_void_p(None))
+    subgraph = relay_trt.runtime.module.subgraphs[function("id")]
+    assert len({captured.stream for captured in subgraph.launches._captured.values()}) == 2
+
+
+def test_threads_with_tensors_of_their_own(tmp_path: Path) -> None:
+    function = dense(3, tmp_path)
+    failures: List[BaseException] = []
+
+    def work(number: int) -> None:
+        try:
+            x, y = tensors(3, [GPU, GPU] if number % 2 else [CPU, CPU])
+            for seed in range(100):
+                check(function, x, y, 1000 * number + seed)
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+
+
+def test_what_cannot_be_captured_is_enqueued(
+    runs: List[Any], monkeypatch: pytest.MonkeyPatch, log: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise cuda.CudaError("cudaStreamEndCapture: cudaErrorStreamCaptureUnsupported: it waits for the host")
+
+    monkeypatch.setattr(cuda, "ExecutableGraph", refuse)
+    function = dense(3, tmp_path)
+    x, y = tensors(3, [GPU, GPU])
+    for seed in range(5):
+        check(function, x, y, seed)
+    assert len(runs) == 5
+    assert log.text.count("calls are enqueued, as they cannot be captured: cudaStreamEndCapture") == 1
+
+
+def test_work_that_cannot_be_captured_leaves_the_gpu_usable(tmp_path: Path) -> None:
+    with pytest.raises(cuda.CudaError):
+        cuda.ExecutableGraph(lambda stream: cuda.synchronize(stream))  # not allowed within a capture
+    function = dense(3, tmp_path)
+    x, y = tensors(3, [GPU, GPU])
+    for seed in range(4):
+        check(function, x, y, seed)
+
+
+def test_a_library_is_dropped_while_its_launches_run(tmp_path: Path) -> None:
+    for round_ in range(5):
+        folder = tmp_path / str(round_)
+        folder.mkdir()
+        function = dense(3, folder)
+        x, y = tensors(3, [GPU, GPU])
+        for seed in range(3):
+            check(function, x, y, seed)
+        for _ in range(100):
+            function(x, y)
+        del function
+        GPU.sync()
