@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .codegen import load
     from .operators import OpCall, OpNode, operator
     from .options import CompileOptions
-    from .runtime import get_tensorrt_version, is_tensorrt_runtime_enabled, subgraphs, warm_up
+    from .runtime import get_tensorrt_version, is_tensorrt_runtime_enabled, profile, subgraphs, warm_up
 
 _HOME = {
     "CompileOptions": "options",
@@ -31,6 +31,7 @@ _HOME = {
     "operator": "operators",
     "get_tensorrt_version": "runtime",
     "is_tensorrt_runtime_enabled": "runtime",
+    "profile": "runtime",
     "subgraphs": "runtime",
     "warm_up": "runtime",
 }
@@ -48,6 +49,7 @@ __all__ = [
     "operator",
     "partition_for_tensorrt",
     "partition_report",
+    "profile",
     "subgraphs",
     "warm_up",
 ]

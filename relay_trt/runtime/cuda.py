@@ -6,7 +6,7 @@ import contextlib
 import ctypes
 import functools
 from types import ModuleType
-from typing import Any, Callable, Dict, Iterator
+from typing import Any, Callable, Dict, Iterator, List, Tuple
 
 import tvm
 
@@ -158,6 +158,31 @@ class ExecutableGraph:
     def address(self) -> int:
         """The ``CUgraphExec``."""
         return int(self._handle)
+
+
+class Stopwatch:
+    """The time that the GPU takes between points of a stream."""
+
+    def __init__(self, stream: int) -> None:
+        self._stream = stream
+        self._events: List[Tuple[str, Any]] = []
+        self.lap("")
+
+    def __del__(self) -> None:
+        for _, event in self._events:
+            _cudart().cudaEventDestroy(event)
+
+    def lap(self, kind: str) -> None:
+        """What was enqueued since the last point is of this kind."""
+        event = call("cudaEventCreate")
+        self._events.append((kind, event))
+        call("cudaEventRecord", event, self._stream)
+
+    def milliseconds(self, kind: str) -> float:
+        """How long all of one kind took; waits for the GPU."""
+        synchronize(self._stream)
+        pairs = zip(self._events, self._events[1:])
+        return float(sum(call("cudaEventElapsedTime", start, end) for (_, start), (of, end) in pairs if of == kind))
 
 
 def current_stream() -> int:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -61,6 +62,7 @@ class Subgraph:
         #: The calls that generated code launches by itself.
         self.launches = Launches(len(self._arguments))
         self._building = threading.Lock()
+        self._watched: Optional[List[Mapping[str, float]]] = None
         # By GPU: for int8, and those of them that still want calls.
         self._calibrations: Dict[int, Calibration] = {}
         self._calibrating: Dict[int, Calibration] = {}
@@ -81,11 +83,24 @@ class Subgraph:
         shapes = tuple(tensor.shape for tensor in inputs)
         device_id = next((tensor.device_id for tensor in (*inputs, *outputs) if tensor.device_type == CUDA), 0)
         engine = self._engine(shapes, device_id)
-        if device_id in self._calibrating:
+        if self._watched is not None:
+            self._watched.append(engine.timed(inputs, outputs))
+        elif device_id in self._calibrating:
             engine.run(inputs, outputs)
             self._calibrate(inputs, device_id)
         elif not (engine.captures and self._captured(engine, inputs, outputs)):
             engine.run(inputs, outputs)
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[List[Mapping[str, float]]]:
+        """Time each call within the block: a list of what `Engine.timed` returned."""
+        times: List[Mapping[str, float]] = []
+        self.launches.forget([kept.engine for kept in self._engines])  # they would not come here
+        self._watched = times
+        try:
+            yield times
+        finally:
+            self._watched = None
 
     def build(self, batch: Optional[int] = None, device_id: int = 0) -> None:
         """Build the engine that calls will need, or load it, before the first of them comes.

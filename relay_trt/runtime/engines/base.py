@@ -156,6 +156,16 @@ class Engine(abc.ABC):
             Where the engine reports an error.
         """
 
+    @abc.abstractmethod
+    def timed(self, inputs: Sequence[TensorView], outputs: Sequence[TensorView]) -> Dict[str, float]:
+        """Compute the outputs as `run` does, and wait for them.
+
+        Returns
+        -------
+        dict of str to float
+            Milliseconds: what the engine computed (``"engine"``), and copies between host and GPU (``"copies"``).
+        """
+
     @property
     def captures(self) -> bool:
         """Whether `capture` may be asked."""

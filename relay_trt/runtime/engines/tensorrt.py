@@ -12,7 +12,7 @@ import re
 import statistics
 import threading
 import time
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -159,6 +159,12 @@ class TensorRTEngine(Engine):
                     self._contexts.pop(self._owner(stream), None)
                 raise
 
+    def timed(self, inputs: Sequence[TensorView], outputs: Sequence[TensorView]) -> Dict[str, float]:
+        stream = cuda.current_stream()
+        with cuda.device(self._device_id):
+            watch = self._context(stream).timed(inputs, outputs, stream)
+            return {kind: watch.milliseconds(kind) for kind in ("engine", "copies")}
+
     @property
     def captures(self) -> bool:
         return self._captures
@@ -269,16 +275,28 @@ class _Context:
     def run(self, inputs: Sequence[TensorView], outputs: Sequence[TensorView], stream: int) -> None:
         tensors = (*inputs, *outputs)
         with self._lock:
-            self._stream = stream
-            for name, tensor in zip(self._inputs, inputs):
-                self.bind_input(name, tensor.shape, self._on_device(name, tensor))
-            for name, tensor in zip(self._outputs, outputs):
-                self.bind(name, self._on_device(name, tensor))
-            self._check(inputs, outputs)
+            self._bind_all(inputs, outputs, stream)
             self._enqueue(inputs, outputs, [tensor.address for tensor in tensors])
             # The host may change or read its tensors as soon as this returns, and another stream begin the next run.
             if self._for_all_streams or any(tensor.device_type != CUDA for tensor in tensors):
                 cuda.synchronize(stream)
+
+    def timed(self, inputs: Sequence[TensorView], outputs: Sequence[TensorView], stream: int) -> cuda.Stopwatch:
+        """Run, and have the engine and the copies timed."""
+        with self._lock:
+            self._bind_all(inputs, outputs, stream)
+            watch = cuda.Stopwatch(stream)
+            self._enqueue(inputs, outputs, [tensor.address for tensor in (*inputs, *outputs)], watch.lap)
+            cuda.synchronize(stream)
+            return watch
+
+    def _bind_all(self, inputs: Sequence[TensorView], outputs: Sequence[TensorView], stream: int) -> None:
+        self._stream = stream
+        for name, tensor in zip(self._inputs, inputs):
+            self.bind_input(name, tensor.shape, self._on_device(name, tensor))
+        for name, tensor in zip(self._outputs, outputs):
+            self.bind(name, self._on_device(name, tensor))
+        self._check(inputs, outputs)
 
     def captured(
         self, engine: TensorRTEngine, inputs: Sequence[TensorView], outputs: Sequence[TensorView], stream: int
@@ -304,15 +322,27 @@ class _Context:
             owner=(self, pinned, graph),
         )
 
-    def _enqueue(self, inputs: Sequence[TensorView], outputs: Sequence[TensorView], on_host: Sequence[int]) -> None:
-        """Enqueue a run and the copies from and to the host, where each tensor lies at the address in ``on_host``."""
+    def _enqueue(
+        self,
+        inputs: Sequence[TensorView],
+        outputs: Sequence[TensorView],
+        on_host: Sequence[int],
+        lap: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """Enqueue a run and the copies from and to the host, where each tensor lies at the address in ``on_host``.
+
+        ``lap`` hears of each part when it has been enqueued: engine or copies.
+        """
         for name, tensor, address in zip(self._inputs, inputs, on_host):
             if tensor.device_type != CUDA:
                 cuda.copy_to_device(self._staging[name].address, address, tensor.nbytes, self._stream)
+        lap("copies")
         self.execute()
+        lap("engine")
         for name, tensor, address in zip(self._outputs, outputs, on_host[len(inputs) :]):
             if tensor.device_type != CUDA:
                 cuda.copy_to_host(address, self._staging[name].address, tensor.nbytes, self._stream)
+        lap("copies")
 
     def _check(self, inputs: Sequence[TensorView], outputs: Sequence[TensorView]) -> None:
         """Where TVM has inferred another shape than TensorRT, an output would be written past its end."""
