@@ -241,8 +241,6 @@ def test_what_is_beyond_float16_passes_on(engine: str) -> None:
 
 def test_an_embedding_of_time(engine: str) -> None:
     """Sines of large numbers, as of the time steps of a diffusion model."""
-    if engine == "tensorrt" and (relay_trt.get_tensorrt_version() or (0,)) < (10,):
-        pytest.skip("types in the network are hints up to TensorRT 9: it takes float16 for these, too")
     frequencies = relay.const(np.exp(np.linspace(0, -9, 16, dtype="float32")))
 
     def embedding(time: relay.Expr) -> relay.Expr:

@@ -91,8 +91,8 @@ class TensorRTBuilder(NetworkBuilder):
     Parameters
     ----------
     strongly_typed : bool
-        Have TensorRT compute in the network's own types, where it has a flag for that: from 10 on, until 11 where
-        there is nothing else.
+        Have TensorRT compute in the network's own types: by a flag where it has one, from 10 on, until 11 where there
+        is nothing else. Before, types are hints, and each layer of float32 is told to compute in it.
 
     Attributes
     ----------
@@ -117,6 +117,7 @@ class TensorRTBuilder(NetworkBuilder):
         explicit = getattr(trt.NetworkDefinitionCreationFlag, "EXPLICIT_BATCH", None)
         strong = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None) if strongly_typed else None
         self.strongly_typed = strong is not None
+        self._pins_float32 = strongly_typed and strong is None
         self.network = self.builder.create_network(
             sum(1 << int(flag) for flag in (explicit, strong) if flag is not None)
         )
@@ -433,7 +434,9 @@ class TensorRTBuilder(NetworkBuilder):
             Where TensorRT refuses the layer.
         """
         self._checked(layer)
-        if self.computes_in_float32 and not self.strongly_typed and hasattr(layer, "precision"):  # until TensorRT 10
+        # By the type that the network has here: a tensor of TensorRT's own does not know its before the build.
+        pinned = self.computes_in_float32 or (self._pins_float32 and "float32" in dtypes)
+        if pinned and not self.strongly_typed and hasattr(layer, "precision"):  # until TensorRT 10
             self._compute_in_float32(layer, dtypes)
         tensors = []
         for index, dtype in enumerate(dtypes):
