@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import threading
+import weakref
 from types import ModuleType
 from typing import Any, Callable, Dict, Iterator, List, Tuple
 
@@ -203,6 +205,23 @@ class DeviceBuffer:
         address = getattr(self, "address", None)
         if address is not None:
             _cudart().cudaFree(address)  # at the end of the process CUDA may be gone: nothing to do about it
+
+
+_scratch: weakref.WeakValueDictionary[Tuple[int, int], DeviceBuffer] = weakref.WeakValueDictionary()
+_finding_scratch = threading.Lock()
+
+
+def scratch(device_id: int, stream: int, size: int) -> DeviceBuffer:
+    """Memory of the current GPU for what the work on a stream needs while it runs.
+
+    All who ask for the same stream share it, as their work comes one after the other. It is as large as the largest
+    asked for; who got it before it grew keeps the smaller.
+    """
+    with _finding_scratch:
+        found = _scratch.get((device_id, stream))
+        if found is None or found.size < size:
+            found = _scratch[device_id, stream] = DeviceBuffer(size)
+        return found
 
 
 class PinnedBuffer:

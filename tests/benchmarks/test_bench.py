@@ -16,7 +16,7 @@ from benchmarks import bench
 ROOT = Path(__file__).parents[2]
 
 
-def run(*options: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+def run(*options: str, **variables: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "benchmarks.bench", *options]
     environment = {**os.environ, "TVM_TENSORRT_ENGINE": "onnxruntime", "PYTHONPATH": str(ROOT), **variables}
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=500)

@@ -47,6 +47,36 @@ class FakeRuntime:
     def cudaMemcpyAsync(self, *arguments: Any) -> Tuple[Any, ...]:  # noqa: N802
         return self._done("cudaMemcpyAsync", *arguments)
 
+    cudaStreamNonBlocking = 1
+    cudaStreamCaptureMode = types.SimpleNamespace(cudaStreamCaptureModeThreadLocal="thread")
+
+    def cudaStreamCreateWithFlags(self, flags: int) -> Tuple[Any, ...]:  # noqa: N802
+        return self._done("cudaStreamCreateWithFlags", flags, result=(50,))
+
+    def cudaStreamDestroy(self, stream: int) -> Tuple[Any, ...]:  # noqa: N802
+        return self._done("cudaStreamDestroy", stream)
+
+    def cudaStreamBeginCapture(self, stream: int, mode: str) -> Tuple[Any, ...]:  # noqa: N802
+        return self._done("cudaStreamBeginCapture", stream, mode)
+
+    def cudaStreamEndCapture(self, stream: int) -> Tuple[Any, ...]:  # noqa: N802
+        return self._done("cudaStreamEndCapture", stream, result=(60,))
+
+    def cudaGraphInstantiateWithFlags(self, graph: int, flags: int) -> Tuple[Any, ...]:  # noqa: N802
+        return self._done("cudaGraphInstantiateWithFlags", graph, flags, result=(70,))
+
+    def cudaGraphDestroy(self, graph: int) -> Tuple[Any, ...]:  # noqa: N802
+        return self._done("cudaGraphDestroy", graph)
+
+    def cudaGraphExecDestroy(self, graph: int) -> Tuple[Any, ...]:  # noqa: N802
+        return self._done("cudaGraphExecDestroy", graph)
+
+    def cudaHostAlloc(self, size: int, flags: int) -> Tuple[Any, ...]:  # noqa: N802
+        return self._done("cudaHostAlloc", size, flags, result=(8192,))
+
+    def cudaFreeHost(self, address: int) -> Tuple[Any, ...]:  # noqa: N802
+        return self._done("cudaFreeHost", address)
+
     def cudaGetErrorName(self, status: int) -> Tuple[int, bytes]:  # noqa: N802
         return 0, b"cudaErrorMemoryAllocation"
 
@@ -96,6 +126,57 @@ def test_copies(runtime: FakeRuntime) -> None:
     cuda.copy_to_device(1, 2, 3, 4)
     cuda.copy_to_host(5, 6, 7, 8)
     assert runtime.calls == [("cudaMemcpyAsync", 1, 2, 3, "h2d", 4), ("cudaMemcpyAsync", 5, 6, 7, "d2h", 8)]
+
+
+def test_pinned_memory_is_freed(runtime: FakeRuntime) -> None:
+    buffer = cuda.PinnedBuffer(16)
+    assert buffer.address == 8192
+    del buffer
+    assert runtime.calls == [("cudaHostAlloc", 16, 0), ("cudaFreeHost", 8192)]
+
+
+def test_a_graph(runtime: FakeRuntime) -> None:
+    graph = cuda.ExecutableGraph(lambda stream: runtime.calls.append(("enqueue", stream)))
+    assert graph.address == 70
+    names = [name for name, *_ in runtime.calls]
+    assert names[:4] == ["cudaStreamCreateWithFlags", "cudaStreamBeginCapture", "enqueue", "cudaStreamEndCapture"]
+    assert ("enqueue", 50) in runtime.calls
+    del graph
+    assert [name for name, *_ in runtime.calls[4:]] == [
+        *("cudaGraphInstantiateWithFlags", "cudaGraphDestroy", "cudaStreamDestroy", "cudaGraphExecDestroy")
+    ]
+
+
+@pytest.mark.parametrize("failing", ["cudaStreamBeginCapture", "cudaStreamEndCapture", "cudaGraphInstantiateWithFlags"])
+def test_what_cannot_be_captured(failing: str, runtime: FakeRuntime) -> None:
+    runtime.failing.append(failing)
+    with pytest.raises(cuda.CudaError, match=failing):
+        cuda.ExecutableGraph(lambda stream: None)
+    names = [name for name, *_ in runtime.calls]
+    assert names[-1] == "cudaStreamDestroy"
+    assert ("cudaGraphDestroy" in names) == (failing == "cudaGraphInstantiateWithFlags")
+    assert "cudaGraphExecDestroy" not in names
+
+
+def test_a_capture_ends_whatever_happens(runtime: FakeRuntime) -> None:
+    def enqueue(stream: int) -> None:
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        cuda.ExecutableGraph(enqueue)
+    assert [name for name, *_ in runtime.calls[-2:]] == ["cudaStreamEndCapture", "cudaStreamDestroy"]
+
+
+def test_scratch_memory_is_shared_by_the_work_of_a_stream(runtime: FakeRuntime) -> None:
+    first = cuda.scratch(0, 1, 100)
+    assert cuda.scratch(0, 1, 50) is first
+    larger = cuda.scratch(0, 1, 200)
+    assert larger is not first and larger.size == 200
+    assert cuda.scratch(0, 1, 100) is larger
+    assert cuda.scratch(0, 2, 100) is not larger
+    assert cuda.scratch(1, 1, 100) is not larger
+    del first, larger
+    assert cuda.scratch(0, 1, 10).size == 10  # nobody has the larger one any more
 
 
 def test_a_tvm_that_does_not_tell_its_stream(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -173,8 +173,8 @@ class TensorRTEngine(Engine):
         stream = cuda.current_stream()
         with cuda.device(self._device_id):
             try:
-                # Of its own: the graph uses its memory, and may be launched while others run.
-                context = _Context(self, self._engine, stream)
+                # Of its own: the graph holds the addresses of this context's memory.
+                context = _Context(self, self._engine, stream, shares_memory=True)
                 context.run(inputs, outputs, stream)  # TensorRT must have run once in these shapes
                 return context.captured(self, inputs, outputs, stream)
             except (EngineError, cuda.CudaError) as error:
@@ -248,14 +248,16 @@ class TensorRTEngine(Engine):
 class _Context:
     """An execution context that belongs to one stream, or where it must, to all; and to one caller at a time."""
 
-    def __init__(self, owner: TensorRTEngine, engine: Any, stream: int) -> None:
+    def __init__(self, owner: TensorRTEngine, engine: Any, stream: int, shares_memory: bool = False) -> None:
         self._symbol, self._device_id = owner._symbol, owner._device_id
         self._inputs, self._outputs = list(owner._specs), owner._outputs
         self._engine, self._stream = engine, stream
         self._for_all_streams = owner._one_context
-        self._context = self._engine.create_execution_context()
+        self._context = self._without_memory() if shares_memory else self._engine.create_execution_context()
         if self._context is None:
             raise EngineError(f"{self._symbol}: TensorRT cannot make an execution context; the log says why")
+        if shares_memory:
+            self._share_memory()
         # What TensorRT has been told: most calls come with the same tensors again.
         self._addresses: Dict[str, int] = {}
         self._shapes: Dict[str, Tuple[int, ...]] = {}
@@ -343,6 +345,25 @@ class _Context:
             if tensor.device_type != CUDA:
                 cuda.copy_to_host(address, self._staging[name].address, tensor.nbytes, self._stream)
         lap("copies")
+
+    def _without_memory(self) -> Any:
+        trt = load_tensorrt()
+        if hasattr(trt, "ExecutionContextAllocationStrategy"):  # from TensorRT 10 on, and from 11 on the only way
+            return self._engine.create_execution_context(trt.ExecutionContextAllocationStrategy.USER_MANAGED)
+        else:
+            return self._engine.create_execution_context_without_device_memory()
+
+    def _share_memory(self) -> None:
+        """Have activations where all others that share memory on this stream have theirs."""
+        if hasattr(self._engine, "device_memory_size_v2"):  # from TensorRT 10.1 on
+            size = self._engine.device_memory_size_v2
+        else:
+            size = self._engine.device_memory_size
+        self._memory = cuda.scratch(self._device_id, self._stream, size)
+        if hasattr(self._context, "set_device_memory"):  # from TensorRT 10.1 on
+            self._context.set_device_memory(self._memory.address, size)
+        else:
+            self._context.device_memory = self._memory.address
 
     def _check(self, inputs: Sequence[TensorView], outputs: Sequence[TensorView]) -> None:
         """Where TVM has inferred another shape than TensorRT, an output would be written past its end."""

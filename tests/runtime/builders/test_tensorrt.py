@@ -78,8 +78,8 @@ EVERY_RELEASE = """
     IBuilderConfig.set_memory_pool_limit IBuilderConfig.set_preview_feature IBuilderConfig.set_tactic_sources
     ICudaEngine.create_engine_inspector ICudaEngine.create_execution_context ICudaEngine.get_tensor_dtype
     ICudaEngine.serialize
-    IExecutionContext.execute_async_v3 IExecutionContext.get_tensor_shape IExecutionContext.profiler
-    IExecutionContext.set_input_shape IExecutionContext.set_tensor_address
+    IExecutionContext.device_memory IExecutionContext.execute_async_v3 IExecutionContext.get_tensor_shape
+    IExecutionContext.profiler IExecutionContext.set_input_shape IExecutionContext.set_tensor_address
     IHostMemory.nbytes
     ILogger ILogger.Severity ILogger.Severity.ERROR ILogger.Severity.INFO ILogger.Severity.INTERNAL_ERROR
     ILogger.Severity.WARNING ILogger.__init__
@@ -158,6 +158,8 @@ class Some(NamedTuple):
 
 
 HAS_PRECISION = 'hasattr(layer, "precision")'
+HAS_STRATEGY = 'hasattr(trt, "ExecutionContextAllocationStrategy")'
+HAS_SIZE_V2 = 'hasattr(self._engine, "device_memory_size_v2")'
 # Names that some releases lack, by the same modules. Those until 10 are in 10.16.1, and gone in 11.0.0 and 11.4.0;
 # of the builder's flags, NVIDIA's list "Removed Python APIs and Replacements" from 10 to 11 says it too.
 SOME_RELEASES = {
@@ -168,6 +170,15 @@ SOME_RELEASES = {
     "IBuilderConfig.builder_optimization_level": Some(
         since=(8, 6), conditions=('hasattr(config, "builder_optimization_level")',)
     ),
+    # Not in 8.6.1, in 10.0.1.
+    "ExecutionContextAllocationStrategy.USER_MANAGED": Some(since=(10, 0), conditions=(HAS_STRATEGY,)),
+    "ICudaEngine.create_execution_context_without_device_memory": Some(until=10, conditions=(f"not {HAS_STRATEGY}",)),
+    # Not in 10.0.1, in 10.13.3; by NVIDIA's release notes, both came with 10.1.
+    "ICudaEngine.device_memory_size_v2": Some(since=(10, 1), conditions=(HAS_SIZE_V2,)),
+    "IExecutionContext.set_device_memory": Some(
+        since=(10, 1), conditions=('hasattr(self._context, "set_device_memory")',)
+    ),
+    "ICudaEngine.device_memory_size": Some(until=10, conditions=(f"not {HAS_SIZE_V2}",)),
     "IBuilderConfig.int8_calibrator": Some(until=10, conditions=("calibrator is not None",)),
     "IBuilderConfig.set_calibration_profile": Some(until=10, conditions=("calibrator is not None",)),
     "IInt8EntropyCalibrator2.__init__": Some(until=10, conditions=("request.calibration is not None",)),
