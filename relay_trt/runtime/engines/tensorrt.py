@@ -31,6 +31,10 @@ from .base import BuildRequest, Engine, EngineError, Layer, Shapes, random_value
 
 logger = logging.getLogger("TensorRT")
 
+# What builds measured of kernels, by the names of timing caches: where no directory keeps it, the other subgraphs and
+# batches of this process have it still. Only one build runs at a time.
+_measured: Dict[str, bytes] = {}
+
 # Contexts that an engine keeps, one for each stream: programs have a handful, and each holds memory.
 MAX_CONTEXTS = 16
 
@@ -519,11 +523,12 @@ def _tactic_sources(names: Sequence[str]) -> int:
 @contextlib.contextmanager
 def _timing_cache(config: Any, request: BuildRequest) -> Iterator[None]:
     """Let the build within use what earlier ones measured of kernels, and keep what it measures itself."""
-    if request.cache is None or request.settings.builder_level == 0:  # at that level, TensorRT measures nothing
+    if request.settings.builder_level == 0:  # at that level, TensorRT measures nothing
         yield
         return
-    name = _timing_cache_name(request)
-    if not config.set_timing_cache(config.create_timing_cache(request.cache.read(name) or b""), False):
+    name, cache = _timing_cache_name(request), request.cache
+    known = _measured.get(name) if cache is None else cache.read(name)
+    if not config.set_timing_cache(config.create_timing_cache(known or b""), False):
         logger.warning("%s: TensorRT refuses the timing cache %s: it begins a new one", request.graph.symbol, name)
         config.set_timing_cache(config.create_timing_cache(b""), False)
     yield
@@ -535,7 +540,10 @@ def _timing_cache(config: Any, request: BuildRequest) -> Iterator[None]:
             measured.combine(config.create_timing_cache(current), False)
         return bytes(measured.serialize())
 
-    request.cache.update(name, merge)
+    if cache is None:
+        _measured[name] = bytes(measured.serialize())
+    else:
+        cache.update(name, merge)
 
 
 def _timing_cache_name(request: BuildRequest) -> str:

@@ -422,26 +422,42 @@ def test_layers_are_timed_with_any_type_of_input() -> None:
     assert sum(layer.milliseconds for layer in layers) > 0
 
 
+def layers(seed: int) -> Subgraph:
+    """A network of layers that are the same for every seed, but for their weights."""
+    net = Network()
+    x = net.input(8, 512)
+    for layer in range(3):
+        weight = net.constant(random((512, 512), seed=10 * seed + layer))
+        x = net.kernel("nn.dense", x, weight, shape=(8, 512))
+        x = net.kernel("nn.relu", x, shape=(8, 512))
+    return net.subgraph(x)
+
+
 def test_a_warm_timing_cache_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another network with the same layers finds what the first measured."""
     monkeypatch.setenv("TVM_TENSORRT_BUILDER_LEVEL", "3")
     monkeypatch.setenv("TVM_TENSORRT_CACHE_DIR", str(tmp_path / "cache"))
     seconds, records = [], []
     for seed in range(2):
-        net = Network()
-        x = net.input(8, 512)
-        for layer in range(3):
-            weight = net.constant(random((512, 512), seed=10 * seed + layer))
-            x = net.kernel("nn.dense", x, weight, shape=(8, 512))
-            x = net.kernel("nn.relu", x, shape=(8, 512))
         started = time.monotonic()
-        call(net.subgraph(x), random((8, 512)))
+        call(layers(seed), random((8, 512)))
         seconds.append(time.monotonic() - started)
         (record,) = (tmp_path / "cache").glob("timing_*.record")
         records.append(record.stat().st_size)
     assert records[0] == records[1] > 100  # nothing new was measured the second time
     assert len(list((tmp_path / "cache").glob("*.plan"))) == 2
     print("cold and warm:", seconds)
+
+
+def test_without_a_directory_a_process_keeps_its_timings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TVM_TENSORRT_BUILDER_LEVEL", "3")
+    monkeypatch.setattr("relay_trt.runtime.engines.tensorrt._measured", measured := {})  # type: ignore[var-annotated]
+    sizes = []
+    for seed in range(2):
+        call(layers(seed), random((8, 512)))
+        (timings,) = measured.values()
+        sizes.append(len(timings))
+    assert sizes[0] == sizes[1] > 100
 
 
 def test_tactic_sources(monkeypatch: pytest.MonkeyPatch) -> None:
