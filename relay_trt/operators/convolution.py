@@ -10,7 +10,7 @@ from ..graph import TensorSpec
 from .linear import one_dtype
 from .registry import OpCall, Operation, OpNode, operator
 from .shapes import reshaped
-from .windows import in_layout, unfit
+from .windows import Window, in_layout, unfit
 
 if TYPE_CHECKING:
     from ..runtime.builders import NetworkBuilder, Tensor
@@ -52,16 +52,8 @@ def convolution(net: NetworkBuilder, op: OpNode) -> Tensor:
     kernel = in_layout(net, kernel, op.attrs["kernel_layout"], "OI" + spatial)
     if groups == image.shape[1] and kernel.shape[1] > 1:  # (C, multiplier, spatial...)
         kernel = reshaped(net, kernel, (-1, 1, *kernel.shape[2:]))
-    before, after = op.padding()
-    result = net.convolution(
-        image,
-        kernel,
-        strides=op.attrs["strides"],
-        pre_padding=before,
-        post_padding=after,
-        dilation=op.attrs["dilation"],
-        groups=groups,
-    )
+    window = Window(op.attrs["strides"], *op.padding(), op.attrs["dilation"])
+    result = net.convolution(image, kernel, window, groups)
     return in_layout(net, result, "NC" + spatial, _out_layout(op))
 
 
@@ -79,15 +71,9 @@ def transposed_convolution(net: NetworkBuilder, op: OpNode) -> Tensor:
     # end of the kernel make.
     after = [a - output for a, output in zip(after, op.attrs["output_padding"])]
     zeros = [max(-a + d - 1, 0) // d for a, d in zip(after, dilation)]
-    result = net.deconvolution(
-        image,
-        net.constant(np.pad(net.values(kernel), [(0, 0), (0, 0), *((0, count) for count in zeros)])),
-        strides=op.attrs["strides"],
-        pre_padding=before,
-        post_padding=[a + count * d for a, count, d in zip(after, zeros, dilation)],
-        dilation=dilation,
-        groups=op.attrs["groups"],
-    )
+    kernel = net.constant(np.pad(net.values(kernel), [(0, 0), (0, 0), *((0, count) for count in zeros)]))
+    after = [a + count * d for a, count, d in zip(after, zeros, dilation)]
+    result = net.deconvolution(image, kernel, Window(op.attrs["strides"], before, after, dilation), op.attrs["groups"])
     return in_layout(net, result, "NC" + spatial, _out_layout(op))
 
 

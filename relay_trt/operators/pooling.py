@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, List, Optional, Tuple
 import numpy as np
 
 from .registry import OpCall, Operation, OpNode, in_float32, operator
-from .windows import SPATIAL, channels_first, in_layout, misplaced, moves_batch, spatial_sizes, unfit
+from .windows import SPATIAL, Window, channels_first, in_layout, misplaced, moves_batch, spatial_sizes, unfit
 
 if TYPE_CHECKING:
     from ..runtime.builders import NetworkBuilder, Tensor
@@ -137,15 +137,13 @@ def _padded(net: NetworkBuilder, x: Tensor, sides: List[Side], value: float) -> 
 
 
 def _pooled(net: NetworkBuilder, x: Tensor, sides: List[Side], kind: str, **modes: bool) -> Tensor:
-    return net.pooling(
-        x,
-        kind,
-        window=[side.window for side in sides],
+    window = Window(
         strides=[side.stride for side in sides],
-        pre_padding=[side.before for side in sides],
-        post_padding=[side.after for side in sides],
-        **modes,
+        before=[side.before for side in sides],
+        after=[side.after for side in sides],
+        dilation=[1] * len(sides),
     )
+    return net.pooling(x, kind, [side.window for side in sides], window, **modes)
 
 
 def _misplaced(call: OpCall) -> Optional[str]:

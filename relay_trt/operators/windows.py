@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, List, Optional, Sequence
 
 from .registry import OpCall
@@ -10,6 +11,30 @@ if TYPE_CHECKING:
     from ..runtime.builders import NetworkBuilder, Tensor
 
 SPATIAL = "DHW"
+
+
+@dataclasses.dataclass(frozen=True)
+class Window:
+    """How a window moves over the spatial dimensions of an image; each attribute has one number for each of them.
+
+    Attributes
+    ----------
+    strides : sequence of int
+        How far it moves.
+    before, after : sequence of int
+        Padding: how far it begins before the image and ends after it.
+    dilation : sequence of int
+        The distance between its elements.
+    """
+
+    strides: Sequence[int]
+    before: Sequence[int]
+    after: Sequence[int]
+    dilation: Sequence[int]
+
+    def unsqueezed(self) -> Window:
+        """The window over an image that has one more dimension, of one element."""
+        return Window([*self.strides, 1], [*self.before, 0], [*self.after, 0], [*self.dilation, 1])
 
 
 def channels_first(layout: str) -> str:

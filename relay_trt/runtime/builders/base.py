@@ -13,6 +13,8 @@ from typing import Any, Iterator, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
+from ...operators.windows import Window
+
 Shape = Tuple[int, ...]
 
 
@@ -50,8 +52,8 @@ class Tensor:
 class NetworkBuilder(abc.ABC):
     """Collects the layers of one network.
 
-    Axes count from the front and are never negative. Spatial arguments (``strides``, ``dilation``, ...) have
-    one number for each dimension behind batch and channel. Any dimension may be dynamic, but for channels and
+    Axes count from the front and are never negative. Sizes of windows and images have one number for each dimension
+    behind batch and channel. Any dimension may be dynamic, but for channels and
     where something else is said.
     """
 
@@ -173,36 +175,18 @@ class NetworkBuilder(abc.ABC):
     # -- windows ----------------------------------------------------------------------------------------------------
 
     @abc.abstractmethod
-    def convolution(
-        self,
-        x: Tensor,
-        kernel: Tensor,
-        strides: Sequence[int],
-        pre_padding: Sequence[int],
-        post_padding: Sequence[int],
-        dilation: Sequence[int],
-        groups: int,
-    ) -> Tensor:
+    def convolution(self, x: Tensor, kernel: Tensor, window: Window, groups: int) -> Tensor:
         """Cross-correlation of x (N, C, spatial...) with a kernel (O, C / groups, spatial...).
 
         One to three spatial dimensions.
         """
 
     @abc.abstractmethod
-    def deconvolution(
-        self,
-        x: Tensor,
-        kernel: Tensor,
-        strides: Sequence[int],
-        pre_padding: Sequence[int],
-        post_padding: Sequence[int],
-        dilation: Sequence[int],
-        groups: int,
-    ) -> Tensor:
+    def deconvolution(self, x: Tensor, kernel: Tensor, window: Window, groups: int) -> Tensor:
         """The transpose of a convolution: x (N, C, spatial...) with a constant kernel (C, O / groups, spatial...).
 
         One to three spatial dimensions. Padding is what is cut off the result, of which each dimension has
-        ``(size - 1) * stride + (kernel - 1) * dilation + 1 - pre - post`` elements.
+        ``(size - 1) * stride + (kernel - 1) * dilation + 1 - before - after`` elements.
         """
 
     @abc.abstractmethod
@@ -210,15 +194,14 @@ class NetworkBuilder(abc.ABC):
         self,
         x: Tensor,
         kind: str,
-        window: Sequence[int],
-        strides: Sequence[int],
-        pre_padding: Sequence[int],
-        post_padding: Sequence[int],
+        size: Sequence[int],
+        window: Window,
         ceil_mode: bool = False,
         count_include_pad: bool = False,
     ) -> Tensor:
-        """``"max"`` or ``"average"`` over windows of x (N, C, spatial...), one to three spatial dimensions.
+        """``"max"`` or ``"average"`` over windows of ``size`` in x (N, C, spatial...); one to three spatial dimensions.
 
+        The elements of a window lie next to each other (a dilation of 1).
         ``ceil_mode`` rounds the number of windows up. ``count_include_pad`` lets an average count padding as zeros.
         """
 

@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, shape_inference
 
+from ...operators.windows import Window
 from .base import ConversionError, NetworkBuilder, Shape, Tensor
 
 # Opset 17 and IR 8: the newest that onnx 1.13 and onnxruntime 1.15, the oldest we accept, both know.
@@ -138,48 +139,24 @@ class OnnxBuilder(NetworkBuilder):
     def dequantize(self, x: Tensor, scale: np.ndarray, axis: int = 0) -> Tensor:
         return self._quantization("DequantizeLinear", x, scale, axis)
 
-    def convolution(
-        self,
-        x: Tensor,
-        kernel: Tensor,
-        strides: Sequence[int],
-        pre_padding: Sequence[int],
-        post_padding: Sequence[int],
-        dilation: Sequence[int],
-        groups: int,
-    ) -> Tensor:
-        pads = [*pre_padding, *post_padding]
-        return self._add("Conv", [x, kernel], strides=strides, pads=pads, dilations=dilation, group=groups)
+    def convolution(self, x: Tensor, kernel: Tensor, window: Window, groups: int) -> Tensor:
+        return self._add("Conv", [x, kernel], **_attributes(window), dilations=window.dilation, group=groups)
 
-    def deconvolution(
-        self,
-        x: Tensor,
-        kernel: Tensor,
-        strides: Sequence[int],
-        pre_padding: Sequence[int],
-        post_padding: Sequence[int],
-        dilation: Sequence[int],
-        groups: int,
-    ) -> Tensor:
-        pads = [*pre_padding, *post_padding]
-        return self._add("ConvTranspose", [x, kernel], strides=strides, pads=pads, dilations=dilation, group=groups)
+    def deconvolution(self, x: Tensor, kernel: Tensor, window: Window, groups: int) -> Tensor:
+        return self._add("ConvTranspose", [x, kernel], **_attributes(window), dilations=window.dilation, group=groups)
 
     def pooling(
         self,
         x: Tensor,
         kind: str,
-        window: Sequence[int],
-        strides: Sequence[int],
-        pre_padding: Sequence[int],
-        post_padding: Sequence[int],
+        size: Sequence[int],
+        window: Window,
         ceil_mode: bool = False,
         count_include_pad: bool = False,
     ) -> Tensor:
-        attrs: Dict[str, Any] = {"kernel_shape": window, "strides": strides, "pads": [*pre_padding, *post_padding]}
-        attrs["ceil_mode"] = int(ceil_mode)
-        if kind == "average":
-            attrs["count_include_pad"] = int(count_include_pad)
-        return self._add(_POOLING[kind], [x], **attrs)
+        modes: Dict[str, Any] = {"count_include_pad": int(count_include_pad)} if kind == "average" else {}
+        ceil = int(ceil_mode)
+        return self._add(_POOLING[kind], [x], kernel_shape=size, **_attributes(window), ceil_mode=ceil, **modes)
 
     def resize(
         self,
@@ -354,3 +331,7 @@ def _dims(name: str, shape: Shape) -> List[Any]:
 def _type(tensor: Tensor) -> onnx.TypeProto:
     shape = [None if d < 0 else d for d in tensor.shape]
     return helper.make_tensor_type_proto(_element_type(tensor.dtype), shape)
+
+
+def _attributes(window: Window) -> Dict[str, Any]:
+    return {"strides": window.strides, "pads": [*window.before, *window.after]}

@@ -8,6 +8,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
+from ...operators.windows import Window
 from ..tensorrt_library import load_tensorrt
 from .base import ConversionError, NetworkBuilder, Shape, Tensor
 
@@ -199,20 +200,10 @@ class TensorRTBuilder(NetworkBuilder):
         layer = self.network.add_dequantize(self.itensor(x), *self._scale_and_type(scale, "float32"))
         return self._quantization(layer, scale, axis, "float32")
 
-    def convolution(
-        self,
-        x: Tensor,
-        kernel: Tensor,
-        strides: Sequence[int],
-        pre_padding: Sequence[int],
-        post_padding: Sequence[int],
-        dilation: Sequence[int],
-        groups: int,
-    ) -> Tensor:
+    def convolution(self, x: Tensor, kernel: Tensor, window: Window, groups: int) -> Tensor:
         if x.rank == 3:
             image, kernel = self._unsqueezed(x), self._unsqueezed(kernel)
-            before, after = [*pre_padding, 0], [*post_padding, 0]
-            return self._squeezed(self.convolution(image, kernel, [*strides, 1], before, after, [*dilation, 1], groups))
+            return self._squeezed(self.convolution(image, kernel, window.unsqueezed(), groups))
         weights = self._trt.Weights() if kernel.value is None else self._as_weights(kernel.value)
         layer = self._checked(
             self.network.add_convolution_nd(
@@ -221,64 +212,48 @@ class TensorRTBuilder(NetworkBuilder):
         )
         if kernel.value is None:
             layer.set_input(1, self.itensor(kernel))
-        self._set_window(layer, strides, pre_padding, post_padding)
-        layer.dilation_nd, layer.num_groups = tuple(dilation), groups
+        self._set_window(layer, window)
+        layer.dilation_nd, layer.num_groups = tuple(window.dilation), groups
         return self._result(layer, x.dtype)
 
-    def deconvolution(
-        self,
-        x: Tensor,
-        kernel: Tensor,
-        strides: Sequence[int],
-        pre_padding: Sequence[int],
-        post_padding: Sequence[int],
-        dilation: Sequence[int],
-        groups: int,
-    ) -> Tensor:
+    def deconvolution(self, x: Tensor, kernel: Tensor, window: Window, groups: int) -> Tensor:
         if x.rank == 3:
             image, kernel = self._unsqueezed(x), self._unsqueezed(kernel)
-            before, after = [*pre_padding, 0], [*post_padding, 0]
-            return self._squeezed(
-                self.deconvolution(image, kernel, [*strides, 1], before, after, [*dilation, 1], groups)
-            )
+            return self._squeezed(self.deconvolution(image, kernel, window.unsqueezed(), groups))
         weights = self._as_weights(self.values(kernel))
         layer = self._checked(
             self.network.add_deconvolution_nd(
                 self.itensor(x), kernel.shape[1] * groups, kernel.shape[2:], weights, self._trt.Weights()
             )
         )
-        self._set_window(layer, strides, pre_padding, post_padding)
-        layer.dilation_nd, layer.num_groups = tuple(dilation), groups
+        self._set_window(layer, window)
+        layer.dilation_nd, layer.num_groups = tuple(window.dilation), groups
         return self._result(layer, x.dtype)
 
     def pooling(
         self,
         x: Tensor,
         kind: str,
-        window: Sequence[int],
-        strides: Sequence[int],
-        pre_padding: Sequence[int],
-        post_padding: Sequence[int],
+        size: Sequence[int],
+        window: Window,
         ceil_mode: bool = False,
         count_include_pad: bool = False,
     ) -> Tensor:
         if x.rank == 3:
-            image, before, after = self._unsqueezed(x), [*pre_padding, 0], [*post_padding, 0]
-            return self._squeezed(
-                self.pooling(image, kind, [*window, 1], [*strides, 1], before, after, ceil_mode, count_include_pad)
-            )
+            image, moved = self._unsqueezed(x), window.unsqueezed()
+            return self._squeezed(self.pooling(image, kind, [*size, 1], moved, ceil_mode, count_include_pad))
         excludes = kind == "average" and not count_include_pad
         if (
             self.has_quantized_tensors
             and excludes
-            and any((*pre_padding, *post_padding))
+            and any((*window.before, *window.after))
             and not self.computes_in_float32
         ):
             with self.full_precision():  # TensorRT has no such kernel of int8, and tries no other by itself
-                return self.pooling(x, kind, window, strides, pre_padding, post_padding, ceil_mode)
+                return self.pooling(x, kind, size, window, ceil_mode)
         kind_ = getattr(self._trt.PoolingType, _POOLING[kind])
-        layer = self._checked(self.network.add_pooling_nd(self.itensor(x), kind_, tuple(window)))
-        self._set_window(layer, strides, pre_padding, post_padding)
+        layer = self._checked(self.network.add_pooling_nd(self.itensor(x), kind_, tuple(size)))
+        self._set_window(layer, window)
         modes = self._trt.PaddingMode
         layer.padding_mode = modes.EXPLICIT_ROUND_UP if ceil_mode else modes.EXPLICIT_ROUND_DOWN
         if kind == "average":
@@ -486,11 +461,9 @@ class TensorRTBuilder(NetworkBuilder):
         operands = [self.itensor(tensor) for tensor in (x, indices, updates)]
         return self._checked(self.network.add_scatter(*operands, mode))
 
-    def _set_window(
-        self, layer: Any, strides: Sequence[int], pre_padding: Sequence[int], post_padding: Sequence[int]
-    ) -> None:
-        layer.stride_nd = tuple(strides)
-        layer.pre_padding, layer.post_padding = tuple(pre_padding), tuple(post_padding)
+    def _set_window(self, layer: Any, window: Window) -> None:
+        layer.stride_nd = tuple(window.strides)
+        layer.pre_padding, layer.post_padding = tuple(window.before), tuple(window.after)
 
     def _unsqueezed(self, x: Tensor) -> Tensor:
         """x with a last dimension of 1: windows move over two or three dimensions only."""

@@ -13,6 +13,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 import numpy as np
 import pytest
 
+from relay_trt.operators.windows import Window
 from relay_trt.runtime.builders import NetworkBuilder, Tensor
 
 from ...operators.case import values
@@ -96,21 +97,15 @@ class Built:
 
 
 def windows(
-    x: np.ndarray,
-    window: Sequence[int],
-    strides: Sequence[int],
-    before: Sequence[int],
-    after: Sequence[int],
-    fill: float,
-    dilation: Sequence[int],
-    ceil_mode: bool = False,
+    x: np.ndarray, size: Sequence[int], window: Window, fill: float, ceil_mode: bool = False
 ) -> Tuple[Shape, Dict[Shape, np.ndarray]]:
     """How many windows there are in each dimension, and the elements of each, by its place."""
-    extent = [(w - 1) * d + 1 for w, d in zip(window, dilation)]
+    strides, before, after, dilation = dataclasses.astuple(window)
+    extent = [(w - 1) * d + 1 for w, d in zip(size, dilation)]
     rounded = math.ceil if ceil_mode else math.floor
     counts = tuple(
-        rounded((size + b + a - e) / stride) + 1
-        for size, b, a, e, stride in zip(x.shape[2:], before, after, extent, strides)
+        rounded((whole + b + a - e) / stride) + 1
+        for whole, b, a, e, stride in zip(x.shape[2:], before, after, extent, strides)
     )
     # Behind the padding too, for the last window of ceil_mode.
     pads = [(0, 0), (0, 0), *((b, a + stride) for b, a, stride in zip(before, after, strides))]
@@ -131,13 +126,10 @@ def windows(
 def convolve(
     x: np.ndarray,
     kernel: np.ndarray,
-    strides: Sequence[int],
-    pre_padding: Sequence[int],
-    post_padding: Sequence[int],
-    dilation: Sequence[int],
+    window: Window,
     groups: int,
 ) -> np.ndarray:
-    counts, parts = windows(x, kernel.shape[2:], strides, pre_padding, post_padding, 0, dilation)
+    counts, parts = windows(x, kernel.shape[2:], window, 0)
     result = np.zeros((x.shape[0], kernel.shape[0], *counts), "float32")
     axes = tuple(range(2, kernel.ndim))
     for place, part in parts.items():
@@ -151,15 +143,13 @@ def convolve(
 def pool(
     x: np.ndarray,
     kind: str,
-    window: Sequence[int],
-    strides: Sequence[int],
-    pre_padding: Sequence[int],
-    post_padding: Sequence[int],
+    size: Sequence[int],
+    window: Window,
     ceil_mode: bool = False,
     count_include_pad: bool = False,
 ) -> np.ndarray:
     fill = -np.inf if kind == "max" else 0 if count_include_pad else np.nan
-    counts, parts = windows(x, window, strides, pre_padding, post_padding, fill, [1] * len(window), ceil_mode)
+    counts, parts = windows(x, size, window, fill, ceil_mode)
     result = np.zeros((*x.shape[:2], *counts), "float32")
     axes = tuple(range(2, x.ndim))
     for place, part in parts.items():
@@ -170,24 +160,22 @@ def pool(
 def deconvolve(
     x: np.ndarray,
     kernel: np.ndarray,
-    strides: Sequence[int],
-    pre_padding: Sequence[int],
-    post_padding: Sequence[int],
-    dilation: Sequence[int],
+    window: Window,
     groups: int,
 ) -> np.ndarray:
     """Each element of x adds the kernel, times itself, to the result; then the padding is cut off."""
+    strides, dilation = window.strides, window.dilation
     extent = [(k - 1) * d + 1 for k, d in zip(kernel.shape[2:], dilation)]
     full = [(size - 1) * s + e for size, s, e in zip(x.shape[2:], strides, extent)]
     outputs, channels = kernel.shape[1], x.shape[1] // groups
     result = np.zeros((x.shape[0], outputs * groups, *full), "float32")
     for place in itertools.product(*map(range, x.shape[2:])):
-        window = tuple(slice(p * s, p * s + e, d) for p, s, e, d in zip(place, strides, extent, dilation))
+        covered = tuple(slice(p * s, p * s + e, d) for p, s, e, d in zip(place, strides, extent, dilation))
         for c in range(x.shape[1]):
             first = c // channels * outputs
-            part = result[(slice(None), slice(first, first + outputs), *window)]
+            part = result[(slice(None), slice(first, first + outputs), *covered)]
             part += np.multiply.outer(x[(slice(None), c, *place)], kernel[c])
-    kept = (slice(before, size - after) for before, after, size in zip(pre_padding, post_padding, full))
+    kept = (slice(before, size - after) for before, after, size in zip(window.before, window.after, full))
     return result[(slice(None), slice(None), *kept)]
 
 
@@ -223,28 +211,30 @@ def resized(
     return x.astype("float32")
 
 
-def convolution(name: str, shape: Shape, kernel: Shape, **attrs: Any) -> Built:
-    n = len(kernel) - 2
-    given = {"strides": [1] * n, "pre_padding": [0] * n, "post_padding": [0] * n, "dilation": [1] * n, "groups": 1}
-    given.update(attrs)
+def window(dimensions: int, **attrs: Sequence[int]) -> Window:
+    """A window that moves by one element, but for ``attrs``."""
+    ones, zeros = [1] * dimensions, [0] * dimensions
+    return Window(**{"strides": ones, "before": zeros, "after": zeros, "dilation": ones, **attrs})
+
+
+def convolution(name: str, shape: Shape, kernel: Shape, groups: int = 1, **attrs: Any) -> Built:
+    moved = window(len(kernel) - 2, **attrs)
     weights = random(kernel, seed=9)
     return Built(
         f"convolution, {name}",
-        lambda net, x: net.convolution(x, net.constant(weights), **given),
-        lambda x: convolve(x, weights, **given),
+        lambda net, x: net.convolution(x, net.constant(weights), moved, groups),
+        lambda x: convolve(x, weights, moved, groups),
         (shape,),
     )
 
 
-def deconvolution(name: str, shape: Shape, kernel: Shape, **attrs: Any) -> Built:
-    n = len(kernel) - 2
-    given = {"strides": [1] * n, "pre_padding": [0] * n, "post_padding": [0] * n, "dilation": [1] * n, "groups": 1}
-    given.update(attrs)
+def deconvolution(name: str, shape: Shape, kernel: Shape, groups: int = 1, **attrs: Any) -> Built:
+    moved = window(len(kernel) - 2, **attrs)
     weights = random(kernel, seed=9)
     return Built(
         f"deconvolution, {name}",
-        lambda net, x: net.deconvolution(x, net.constant(weights), **given),
-        lambda x: deconvolve(x, weights, **given),
+        lambda net, x: net.deconvolution(x, net.constant(weights), moved, groups),
+        lambda x: deconvolve(x, weights, moved, groups),
         (shape,),
     )
 
@@ -259,13 +249,15 @@ def resize(shape: Shape, dynamic: bool = False, **attrs: Any) -> Built:
     )
 
 
-def pooling(name: str, kind: str, shape: Shape = (2, 3, 7, 6), **attrs: Any) -> Built:
+def pooling(
+    name: str, kind: str, shape: Shape = (2, 3, 7, 6), modes: Optional[Dict[str, bool]] = None, **attrs: Any
+) -> Built:
     n = len(shape) - 2
-    given = {"window": [3] * n, "strides": [2] * n, "pre_padding": [0] * n, "post_padding": [0] * n, **attrs}
+    moved, size, given = window(n, **{"strides": [2] * n, **attrs}), [3] * n, modes or {}
     return Built(
         f"{kind} pooling, {name}",
-        lambda net, x: net.pooling(x, kind, **given),
-        lambda x: pool(x, kind, **given),
+        lambda net, x: net.pooling(x, kind, size, moved, **given),
+        lambda x: pool(x, kind, size, moved, **given),
         (shape,),
     )
 
@@ -316,17 +308,17 @@ def quantized_convolution(shape: Shape, kernel: Shape) -> Built:
     """As TensorRT wants it, to compute it in int8: between tensors that are dequantized, and one that is quantized."""
     weights = values(kernel, "int8", 9, -128, 128)
     scales = random((kernel[0],), seed=8, low=0.01, high=0.1)
-    attrs = ([1, 1], [0, 0], [0, 0], [1, 1], 1)
+    moved = window(2)
     step = np.float32(0.05)
 
     def build(net: NetworkBuilder, x: Tensor) -> Tensor:
         product = net.convolution(
-            net.dequantize(net.quantize(x, step), step), net.dequantize(net.constant(weights), scales, 0), *attrs
+            net.dequantize(net.quantize(x, step), step), net.dequantize(net.constant(weights), scales, 0), moved, 1
         )
         return net.dequantize(net.quantize(product, np.float32(16.0)), np.float32(16.0))
 
     def expected(x: np.ndarray) -> np.ndarray:
-        product = convolve(quantized(x, step) * step, weights * scales.reshape(-1, 1, 1, 1), *attrs)
+        product = convolve(quantized(x, step) * step, weights * scales.reshape(-1, 1, 1, 1), moved, 1)
         return quantized(product, np.float32(16.0)) * np.float32(16.0)
 
     return Built("convolution, quantized", build, expected, (shape,))
@@ -665,34 +657,34 @@ BUILT = [
     scaled("neither", (2, 3, 4, 5), 1, scale=False, shift=False),
     convolution("plain", (2, 3, 7, 6), (4, 3, 3, 2)),
     convolution("strides", (2, 3, 7, 6), (4, 3, 3, 2), strides=[2, 3]),
-    convolution("asymmetric padding", (2, 3, 7, 6), (4, 3, 3, 2), pre_padding=[1, 0], post_padding=[0, 2]),
+    convolution("asymmetric padding", (2, 3, 7, 6), (4, 3, 3, 2), before=[1, 0], after=[0, 2]),
     convolution("dilation", (2, 3, 7, 6), (4, 3, 3, 2), dilation=[2, 3]),
     convolution("groups", (2, 4, 7, 6), (6, 2, 3, 2), groups=2),
-    convolution("depthwise", (2, 4, 7, 6), (4, 1, 3, 3), groups=4, pre_padding=[1, 1], post_padding=[1, 1]),
+    convolution("depthwise", (2, 4, 7, 6), (4, 1, 3, 3), groups=4, before=[1, 1], after=[1, 1]),
     convolution("three dimensions", (1, 2, 5, 4, 3), (3, 2, 2, 3, 2), strides=[2, 1, 1]),
-    convolution("one dimension", (2, 3, 7), (4, 3, 3), strides=[2], pre_padding=[1], post_padding=[2], dilation=[2]),
+    convolution("one dimension", (2, 3, 7), (4, 3, 3), strides=[2], before=[1], after=[2], dilation=[2]),
     Built(
         "convolution, kernel as input",
-        lambda net, x, kernel: net.convolution(x, kernel, [1, 1], [1, 0], [0, 1], [1, 1], 1),
-        lambda x, kernel: convolve(x, kernel, [1, 1], [1, 0], [0, 1], [1, 1], 1),
+        lambda net, x, kernel: net.convolution(x, kernel, window(2, before=[1, 0], after=[0, 1]), 1),
+        lambda x, kernel: convolve(x, kernel, window(2, before=[1, 0], after=[0, 1]), 1),
         ((2, 3, 7, 6), (4, 3, 3, 2)),
     ),
     deconvolution("plain", (2, 3, 4, 5), (3, 4, 3, 2)),
     deconvolution("strides", (2, 3, 4, 5), (3, 4, 3, 2), strides=[2, 3]),
-    deconvolution("asymmetric padding", (2, 3, 4, 5), (3, 4, 3, 2), pre_padding=[1, 0], post_padding=[2, 1]),
+    deconvolution("asymmetric padding", (2, 3, 4, 5), (3, 4, 3, 2), before=[1, 0], after=[2, 1]),
     deconvolution("dilation", (2, 3, 4, 5), (3, 4, 3, 2), dilation=[2, 3]),
     deconvolution("groups", (2, 4, 4, 5), (4, 3, 3, 2), groups=2, strides=[2, 2]),
-    deconvolution("one dimension", (2, 3, 4), (3, 4, 3), strides=[2], pre_padding=[1]),
+    deconvolution("one dimension", (2, 3, 4), (3, 4, 3), strides=[2], before=[1]),
     deconvolution("three dimensions", (1, 2, 3, 4, 2), (2, 3, 2, 3, 2), strides=[2, 1, 1]),
-    pooling("one dimension", "max", shape=(2, 3, 7), pre_padding=[1], ceil_mode=True),
-    pooling("one dimension", "average", shape=(2, 3, 7), pre_padding=[1], post_padding=[1], count_include_pad=True),
+    pooling("one dimension", "max", shape=(2, 3, 7), before=[1], modes={"ceil_mode": True}),
+    pooling("one dimension", "average", shape=(2, 3, 7), before=[1], after=[1], modes={"count_include_pad": True}),
     pooling("plain", "max"),
-    pooling("padding", "max", pre_padding=[1, 2], post_padding=[0, 1]),
-    pooling("ceil_mode", "max", strides=[3, 2], ceil_mode=True),
+    pooling("padding", "max", before=[1, 2], after=[0, 1]),
+    pooling("ceil_mode", "max", strides=[3, 2], modes={"ceil_mode": True}),
     pooling("three dimensions", "max", shape=(1, 2, 5, 4, 3)),
     pooling("plain", "average"),
-    pooling("padding", "average", pre_padding=[1, 2], post_padding=[0, 1]),
-    pooling("padding counts", "average", pre_padding=[1, 2], post_padding=[1, 2], count_include_pad=True),
+    pooling("padding", "average", before=[1, 2], after=[0, 1]),
+    pooling("padding counts", "average", before=[1, 2], after=[1, 2], modes={"count_include_pad": True}),
     matmul("plain", (3, 4), (4, 5)),
     matmul("transposed", (3, 4), (5, 4), transpose_b=True),
     matmul("batches", (2, 3, 4), (2, 4, 5)),
@@ -799,7 +791,7 @@ BUILT = [
     dynamic("gather", lambda net, x: net.gather(x, net.constant(np.int32([2, 0])), 1), lambda x: x[:, [2, 0]]),
     dynamic(
         "pooling, one dimension",
-        lambda net, x: net.pooling(x, "max", [2], [2], [0], [0]),
+        lambda net, x: net.pooling(x, "max", [2], window(1, strides=[2])),
         lambda x: x.reshape(2, 3, 2, 2).max(3),
     ),
     unknown(
@@ -893,24 +885,24 @@ BUILT = [
     ),
     unknown(
         "convolution",
-        lambda net, x: net.convolution(x, net.constant(random((5, 3, 2, 2))), [1, 1], [0, 0], [1, 0], [1, 1], 1),
-        lambda x: convolve(x, random((5, 3, 2, 2)), [1, 1], [0, 0], [1, 0], [1, 1], 1),
+        lambda net, x: net.convolution(x, net.constant(random((5, 3, 2, 2))), window(2, after=[1, 0]), 1),
+        lambda x: convolve(x, random((5, 3, 2, 2)), window(2, after=[1, 0]), 1),
         (0, 2, 3),
         (-1, 5, -1, -1),
         (2, 3, 5, 6),
     ),
     unknown(
         "convolution, one dimension",
-        lambda net, x: net.convolution(x, net.constant(random((5, 3, 2))), [2], [1], [0], [1], 1),
-        lambda x: convolve(x, random((5, 3, 2)), [2], [1], [0], [1], 1),
+        lambda net, x: net.convolution(x, net.constant(random((5, 3, 2))), window(1, strides=[2], before=[1]), 1),
+        lambda x: convolve(x, random((5, 3, 2)), window(1, strides=[2], before=[1]), 1),
         (0, 2),
         (-1, 5, -1),
         (2, 3, 5),
     ),
     unknown(
         "pooling",
-        lambda net, x: net.pooling(x, "average", [2, 2], [2, 2], [1, 0], [0, 0]),
-        lambda x: pool(x, "average", window=[2, 2], strides=[2, 2], pre_padding=[1, 0], post_padding=[0, 0]),
+        lambda net, x: net.pooling(x, "average", [2, 2], window(2, strides=[2, 2], before=[1, 0])),
+        lambda x: pool(x, "average", [2, 2], window(2, strides=[2, 2], before=[1, 0])),
         (2, 3),
         (2, 3, -1, -1),
         (2, 3, 5, 6),

@@ -18,7 +18,7 @@ from relay_trt.runtime.tensorrt_library import TensorRTUnavailable, load_tensorr
 
 from ...support import random
 from ..support import Network, call
-from .networks import BUILT, Built
+from .networks import BUILT, Built, window
 
 RUNTIME = Path(relay_trt.runtime.__file__).parent
 SOURCES = [RUNTIME / "builders" / "tensorrt.py", RUNTIME / "engines" / "tensorrt.py", RUNTIME / "progress.py"]
@@ -444,7 +444,7 @@ class TestOnAGpu:
         x, kernel = net.input("x", (1, 3, 8, 8), "float32"), net.input("k", (3, 4, 3, 3), "float32")
         net.scope = "nn.conv2d_transpose_2"
         with pytest.raises(ConversionError, match="nn.conv2d_transpose_2: this operand must be a constant"):
-            net.deconvolution(x, kernel, [1, 1], [0, 0], [0, 0], [1, 1], 1)
+            net.deconvolution(x, kernel, window(2), 1)
 
     def test_what_does_not_fit_is_named(self) -> None:
         net = builder_module.TensorRTBuilder()
