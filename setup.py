@@ -69,16 +69,21 @@ RUNTIME_REQUIREMENTS = [
 ]
 CUDA_PYTHON = "cuda-python>=11.8"  # the CUDA of TensorRT 8.5
 
+# The networks of the tests and the benchmarks come from there, too.
+MXNET = [
+    "mxnet==1.9.1",  # the last release
+    "numpy<1.24",  # mxnet uses numpy.bool, which 1.24 removed
+]
+
 EXTRAS = {
     # 8.5 is the oldest TensorRT with named tensors, 11 the newest that the runtime knows.
     "tensorrt": ["tensorrt>=8.5,<12", CUDA_PYTHON],
     # The front ends of TVM. from_pytorch is checked with torch 2.13.0.
     "torch": ["torch"],
-    "mxnet": [
-        "mxnet==1.9.1",  # the last release
-        "numpy<1.24",  # mxnet uses numpy.bool, which 1.24 removed
-    ],
+    "mxnet": MXNET,
     "onnx": ["onnx>=1.13,<1.17"],  # from_onnx imports onnx.mapping, which 1.16 still has
+    # benchmarks/ compares with PyTorch where some Python has it.
+    "benchmarks": [*MXNET, "matplotlib>=3.7"],  # the first with legends outside of all panels
     "tests": [
         "hypothesis",
         "mypy",

@@ -1,113 +1,54 @@
-"""What the benchmarks share: timing in turns, statistics, tables, and results as JSON."""
+"""What the benchmarks share besides timing: networks, tables, and results as JSON."""
 
 from __future__ import annotations
 
 import argparse
 import datetime
-import gc
 import json
 import os
 import platform
 import shlex
-import statistics
 import subprocess
 import sys
-import time
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, Sequence
+from typing import Any, Dict, Mapping, NamedTuple, Sequence, Tuple
 
 import numpy as np
 import tvm
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 import relay_trt
 
+# For the benchmarks, which need both.
+from .timing import Times as Times
+from .timing import in_turns as in_turns
+from .timing import ratio as ratio
+from .timing import rounded as rounded
+from .timing import timed as timed
+
 RESULTS = Path(__file__).with_name("results")
 PACKAGES = ("mxnet", "numpy", "onnx", "onnxruntime", "tensorrt")
-VARIABLES = ("TVM_TENSORRT_USE_", "TVM_TENSORRT_TACTIC_")  # those that change what is measured, and hold no path
+PATHS = ("--output", "--torch-python")  # options whose values nobody else needs to know
+# Those that change what is measured, and hold no path.
+VARIABLES = tuple(f"TVM_TENSORRT_{name}" for name in ("BUILDER_", "CUDA_GRAPH", "STRONG_TYPES", "TACTIC_", "USE_"))
+
+# The image sizes that networks are made for, other than 224.
+IMAGE_SIZES = {"inceptionv3": 299}
+# Fresh norms and biases do nothing: with such values, losing one shows.
+RANGES = {
+    "gamma": (0.8, 1.2),
+    "beta": (-0.2, 0.2),
+    "running_mean": (-0.2, 0.2),
+    "running_var": (0.8, 1.2),
+    "bias": (-0.2, 0.2),
+}
 
 console = Console(width=None if sys.stdout.isatty() else 120)
 
 os.environ.setdefault("TOPHUB_LOCATION", "NONE")  # TVM tries a download for each target otherwise
-
-
-class Times:
-    """The seconds of repeated calls of one thing."""
-
-    def __init__(self, seconds: Sequence[float]) -> None:
-        self.seconds = list(seconds)
-
-    @property
-    def median(self) -> float:
-        return statistics.median(self.seconds)
-
-    def percentile(self, percent: float) -> float:
-        """By linear interpolation between the two nearest."""
-        ordered = sorted(self.seconds)
-        position = (len(ordered) - 1) * percent / 100
-        low = int(position)
-        high = min(low + 1, len(ordered) - 1)
-        return ordered[low] + (ordered[high] - ordered[low]) * (position - low)
-
-    def to_dict(self, *percents: int) -> Dict[str, Any]:
-        numbers = {f"p{percent}": rounded(self.percentile(percent)) for percent in percents}
-        return {**numbers, "calls": len(self.seconds)}
-
-
-def in_turns(
-    candidates: Mapping[str, Callable[[], Any]], rounds: int, calls: int = 1, warm_up: int = 1, settle: int = 0
-) -> Dict[str, Times]:
-    """Time several things in turns, so that what else the machine does falls on all of them alike.
-
-    Parameters
-    ----------
-    candidates : dict of str to function
-        What to time. The order is reversed in every other round.
-    rounds : int
-        How often each has its turn.
-    calls : int
-        How many calls of one turn are timed.
-    warm_up : int
-        How many calls each gets before the first round.
-    settle : int
-        How many calls at the start of each turn are not timed: caches and spinning threads are still the others'.
-    """
-    for function in candidates.values():
-        for _ in range(warm_up):
-            function()
-    seconds: Dict[str, List[float]] = {name: [] for name in candidates}
-    for turn in range(rounds):
-        order = list(candidates) if turn % 2 == 0 else list(reversed(list(candidates)))
-        for name in order:
-            gc.collect()
-            gc.disable()  # as timeit does: a collection belongs to nobody
-            try:
-                for _ in range(settle):
-                    candidates[name]()
-                for _ in range(calls):
-                    seconds[name].append(timed(candidates[name]))
-            finally:
-                gc.enable()
-    return {name: Times(values) for name, values in seconds.items()}
-
-
-def timed(function: Callable[[], Any]) -> float:
-    """The seconds of one call."""
-    start = time.perf_counter()
-    function()
-    return time.perf_counter() - start
-
-
-def ratio(ours: Times, others: Times) -> float:
-    """Median to median."""
-    return ours.median / others.median
-
-
-def rounded(number: float) -> float:
-    """To four significant digits: no clock here knows more."""
-    return float(f"{number:.4g}")
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -116,7 +57,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> 
     for i, column in enumerate(columns):
         drawn.add_column(column, justify="left" if i == 0 else "right")
     for row in rows:
-        drawn.add_row(*[f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in row])
+        drawn.add_row(*[f"{cell:.4g}" if isinstance(cell, float) else escape(str(cell)) for cell in row])
     console.print(drawn)
 
 
@@ -133,15 +74,38 @@ def import_mxnet() -> Any:
     return mxnet
 
 
-def network(name: str, image_size: int = 0) -> Any:
-    """A network of MXNet's model zoo as Relay: its module, its weights, the shape of its input ``data``.
+class Network(NamedTuple):
+    """A network of MXNet's model zoo with random weights."""
 
-    ``image_size`` 0 is the one that it is made for.
-    """
-    import_mxnet()
-    from tests.models import zoo
+    mod: tvm.IRModule
+    params: Dict[str, tvm.nd.NDArray]
+    shape: Tuple[int, ...]  # of its input ``data``
+    data: np.ndarray
+    expected: np.ndarray  # what MXNet makes of the data
 
-    return zoo.network(name, image_size or zoo.NETWORKS.get(name, 224))
+
+def network(name: str, image_size: int = 0, batch: int = 1) -> Network:
+    """A network as Relay, and an input; ``image_size`` 0 is the one that it is made for."""
+    mxnet = import_mxnet()
+    from mxnet.gluon.model_zoo.vision import get_model
+    from tvm import relay
+
+    size = image_size or IMAGE_SIZES.get(name, 224)
+    shape = (batch, 3, size, size)
+    mxnet.random.seed(0)
+    np.random.seed(0)
+    block = get_model(name)
+    block.initialize(mxnet.init.Xavier())
+    block(mxnet.nd.zeros((1, *shape[1:]))).wait_to_read()  # MXNet knows the shapes of the weights only now
+    for parameter_name, parameter in block.collect_params().items():
+        for ending, (low, high) in RANGES.items():
+            if parameter_name.endswith(ending):
+                parameter.set_data(mxnet.nd.random.uniform(low, high, parameter.shape))
+    data = np.random.RandomState(0).uniform(-1, 1, shape).astype("float32")
+    expected = block(mxnet.nd.array(data)).asnumpy()
+    mxnet.nd.waitall()  # oneDNN reorders weights in place, and they are read next
+    mod, params = relay.frontend.from_mxnet(block, shape={"data": shape}, dtype="float32")
+    return Network(mod, params, shape, data, expected)
 
 
 def parser(description: str, name: str) -> argparse.ArgumentParser:
@@ -152,21 +116,22 @@ def parser(description: str, name: str) -> argparse.ArgumentParser:
 
 
 def write(arguments: argparse.Namespace, name: str, results: Mapping[str, Any]) -> None:
-    """Write the results with what they depend on. Not the host's name nor any path: the file is to be published."""
+    """Write the results with what they depend on."""
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    arguments.output.write_text(json.dumps(document(name, results), indent=1) + "\n", encoding="utf-8")
+    console.print(f"written to {os.path.relpath(arguments.output)}")
+
+
+def document(name: str, results: Mapping[str, Any]) -> Dict[str, Any]:
+    """Results with what they depend on. Not the host's name nor any path: they are to be published."""
     words, given = [], iter(sys.argv[1:])
     for word in given:
-        if word == "--output":
+        if word in PATHS:
             next(given, None)
-        elif not word.startswith("--output="):
+        elif not word.startswith(tuple(f"{option}=" for option in PATHS)):
             words.append(word)
-    document = {
-        "command": shlex.join(["python", "-m", f"benchmarks.{name}", *words]),
-        **environment(),
-        "results": results,
-    }
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    arguments.output.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    console.print(f"written to {os.path.relpath(arguments.output)}")
+    command = shlex.join(["python", "-m", f"benchmarks.{name}", *words])
+    return {"command": command, **environment(), "results": results}
 
 
 def environment() -> Dict[str, Any]:

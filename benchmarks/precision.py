@@ -26,7 +26,7 @@ from relay_trt.runtime import Settings, Subgraph, subgraphs
 from relay_trt.runtime.engines import choose_engine
 
 from . import measure
-from .latency import expect_one_subgraph
+from .candidates import expect_one_subgraph
 from .quantize import folded, quantized
 
 MODELS = ("resnet50_v1", "mobilenetv2_1.0")

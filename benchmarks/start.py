@@ -33,7 +33,7 @@ from relay_trt.runtime.engines import Engine, choose_engine
 from relay_trt.runtime.tensorrt_library import load_tensorrt
 
 from . import measure
-from .latency import by_plan, expect_one_subgraph, largest_difference
+from .candidates import by_plan, expect_one_subgraph, largest_difference
 from .stages import Stages
 
 MOST = 1.3  # of TensorRT's own start: what a start with the plan in the cache shall take

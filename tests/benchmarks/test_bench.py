@@ -25,7 +25,7 @@ def run(*options: str, **variables: str) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(scope="module")
 def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("output")
-    options = ["--models", "resnet18_v1", "--image-size", "32", "--rows", "onnxruntime", "tvm", "threads"]
+    options = ["--models", "resnet18_v1", "--image-size", "32", "--rows", "onnxruntime", "threads"]
     done = run(*options, "--seconds", "0.05", "--output", str(folder))
     assert done.returncode == 0, done.stderr
     assert "ONNX Runtime's time" in done.stdout
@@ -41,7 +41,7 @@ def document(output: Path) -> Dict[str, Any]:
 def test_the_rows_of_a_case(document: Dict[str, Any]) -> None:
     (case,) = document["results"]["cases"]
     assert (case["model"], case["image size"], case["precision"], case["batch"]) == ("resnet18_v1", 32, "float32", 1)
-    assert set(case["rows"]) == {"relay_trt", "onnxruntime", "tvm"}
+    assert set(case["rows"]) == {"relay_trt", "onnxruntime"}
     for row in case["rows"].values():
         assert 0 < row["p50"] <= row["p90"] <= row["p99"]
         assert row["calls"] >= 10

@@ -62,13 +62,18 @@ def test_launching_is_timed_by_itself() -> None:
 
 def test_of_slow_ones_three_calls_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("benchmarks.timing.SLOW", 0.01)
-    calls: List[float] = []
-    slow = Candidate(lambda: calls.append(time.sleep(0.02) or 0.0))
+    calls: List[str] = []
+
+    def call() -> None:
+        calls.append("called")
+        time.sleep(0.02)
+
+    slow = Candidate(call)
     assert len(compare({"slow": slow}, 0.0)["slow"].calls) == 3
     monkeypatch.setattr("benchmarks.timing.WARM_UP", 0.0)
     calls.clear()
     compare({"slow": slow}, 0.0)
-    assert len(calls) == 4  # and one to see how slow it is
+    assert len(calls) == 5  # and two to see how slow it is
 
 
 def test_every_other_round_is_backwards() -> None:
