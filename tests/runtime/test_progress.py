@@ -302,7 +302,8 @@ def test_no_bar_for_a_quick_build() -> None:
 
 # A real module, whose engine takes long to build; it says so, and when the build has really ended.
 RUN = """if True:
-    import sys, time
+    import signal, sys, time
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # shells have what runs in the background ignore it
     import numpy as np, tvm
     from tvm.contrib.graph_executor import GraphModule
     import relay_trt.runtime
