@@ -51,7 +51,8 @@ def _with_engine(function: relay.Function, device_id: int) -> relay.Function:
     if ENGINE_ATTR in function.attrs.keys():  # from an earlier call
         function = _with_body(function, function.body.tuple_value.fields[0]).without_attr(ENGINE_ATTR)
     graph = serialize(function, str(function.attrs["global_symbol"]), options_of(function))
-    compiled = Subgraph(graph, constants_of(function, graph)).compiled_plan(device_id)
+    constants = {node.name: value for node, value in zip(graph.constants(), constants_of(function))}
+    compiled = Subgraph(graph, constants).compiled_plan(device_id)
     plan = relay.const(np.frombuffer(compiled.plan, "uint8"))
     # TVM walks the body to collect constants: the plan has to be in it, and nothing has to need it.
     function = _with_body(function, relay.TupleGetItem(relay.Tuple([function.body, plan]), 0))

@@ -10,14 +10,14 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Mapping
+from typing import Iterable
 
 import numpy as np
 
 from ..graph import DIGEST_ATTR, Graph
 
 
-def write_constants(graph: Graph, values: Mapping[str, np.ndarray]) -> Path:
+def write_constants(graph: Graph, values: Iterable[np.ndarray]) -> Path:
     """Write the constants of a graph to a file that stays until this process ends.
 
     ``export_library`` may come at any time after ``relay.build``, and TVM does not tell when a module is gone.
@@ -26,8 +26,8 @@ def write_constants(graph: Graph, values: Mapping[str, np.ndarray]) -> Path:
     ----------
     graph : graph.Graph
         The subgraph.
-    values : dict of str to numpy.ndarray
-        The values of its constants, by name.
+    values : iterable of numpy.ndarray
+        The values of its constants, in the order of `Graph.constants`.
 
     Returns
     -------
@@ -44,9 +44,9 @@ def write_constants(graph: Graph, values: Mapping[str, np.ndarray]) -> Path:
     path = _folder(os.getpid()) / digest
     if not path.exists():
         with tempfile.NamedTemporaryFile(dir=path.parent) as file:
-            for node, offset in zip(nodes, graph.offsets()):
+            for offset, value in zip(graph.offsets(), values):
                 file.seek(offset)
-                file.write(np.ascontiguousarray(values[node.name]).data)
+                file.write(np.ascontiguousarray(value).data)
             file.truncate(graph.offsets()[-1])
             file.flush()
             with contextlib.suppress(FileExistsError):  # another thread was faster

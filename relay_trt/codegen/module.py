@@ -45,7 +45,7 @@ def compile_subgraph(function: relay.Function) -> tvm.runtime.Module:
         )
     symbol = str(function.attrs["global_symbol"])
     graph = serialize(function, symbol, options_of_pass_context() or options_of(function))
-    constants = write_constants(graph, constants_of(function, graph))
+    constants = write_constants(graph, constants_of(function))
     create = tvm.get_global_func("runtime.CSourceModuleCreate")
     return create(c_source(graph, constants), "c", [symbol], [])
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
 import numpy as np
 import tvm
@@ -78,16 +78,16 @@ def serialize(function: relay.Function, symbol: str, options: CompileOptions) ->
     return Graph(symbol, tuple(nodes), entries[function.body], options, _attribute(function, ENGINE_ATTR))
 
 
-def constants_of(function: relay.Function, graph: Graph) -> Dict[str, np.ndarray]:
-    """The values of the constants of a function that was serialized to ``graph``, by name."""
-    values: List[np.ndarray] = []
+def constants_of(function: relay.Function) -> Iterator[np.ndarray]:
+    """The values of the constants of a function, in the order of `Graph.constants`: a copy of each, in its turn."""
+    constants: List[relay.Constant] = []
 
     def visit(expr: relay.Expr) -> None:
         if isinstance(expr, relay.Constant):
-            values.append(expr.data.numpy())
+            constants.append(expr)
 
     relay.analysis.post_order_visit(function, visit)
-    return {node.name: value for node, value in zip(graph.constants(), values)}
+    return (constant.data.numpy() for constant in constants)
 
 
 def options_of(function: relay.Function) -> CompileOptions:

@@ -33,7 +33,7 @@ def graph_of(values: Dict[str, np.ndarray]) -> Graph:
 
 def test_each_constant_is_at_its_offset() -> None:
     graph = graph_of(VALUES)
-    content = write_constants(graph, VALUES).read_bytes()
+    content = write_constants(graph, VALUES.values()).read_bytes()
     *offsets, end = graph.offsets()
     assert len(content) == end
     for offset, value in zip(offsets, VALUES.values()):
@@ -42,13 +42,13 @@ def test_each_constant_is_at_its_offset() -> None:
 
 
 def test_no_constants() -> None:
-    assert write_constants(graph_of({}), {}).read_bytes() == b""
+    assert write_constants(graph_of({}), []).read_bytes() == b""
 
 
 def test_equal_constants_share_a_file() -> None:
-    first, second = (write_constants(graph_of(VALUES), VALUES) for _ in range(2))
+    first, second = (write_constants(graph_of(VALUES), VALUES.values()) for _ in range(2))
     changed = {**VALUES, "three": np.float32([1, 2, 4])}
-    third = write_constants(graph_of(changed), changed)
+    third = write_constants(graph_of(changed), changed.values())
     assert first == second != third
     assert first.parent == third.parent
 
@@ -57,11 +57,11 @@ SCRIPT = """
 import os, sys
 import numpy as np
 from tests.codegen.test_constants import VALUES, graph_of, write_constants
-path = write_constants(graph_of(VALUES), VALUES)
+path = write_constants(graph_of(VALUES), VALUES.values())
 child = os.fork()
 if child == 0:
     changed = {"three": np.float32([4])}
-    print(write_constants(graph_of(changed), changed), flush=True)
+    print(write_constants(graph_of(changed), changed.values()), flush=True)
     sys.exit()  # runs what is to be done at exit
 assert os.waitpid(child, 0)[1] == 0
 assert path.exists()
@@ -83,14 +83,14 @@ def test_a_process_removes_its_own() -> None:
 def test_nothing_is_half_written() -> None:
     values = {"big": np.ones(1 << 20, "float32")}
     graph = graph_of(values)
-    folder = write_constants(graph_of({}), {}).parent
+    folder = write_constants(graph_of({}), []).parent
     before = set(folder.iterdir())
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, limits[1]))
     try:
         with pytest.raises(OSError, match="File too large"):
-            write_constants(graph, values)
+            write_constants(graph, values.values())
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert set(folder.iterdir()) == before
-    assert write_constants(graph, values).read_bytes() == values["big"].tobytes()
+    assert write_constants(graph, values.values()).read_bytes() == values["big"].tobytes()
