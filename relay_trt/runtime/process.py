@@ -102,7 +102,7 @@ def _end() -> None:
     due = time.monotonic() + 1
     while True:
         time.sleep(0.001)  # first: a thread that has not seen `ending` must be seen to be inside
-        if _shared.inside == 0:
+        if _shared.inside <= 0:  # below, where a process was forked in the middle of a call
             break
         if time.monotonic() > due:
             logger.warning("the process ends when %d calls have returned; Ctrl-C ends it at once", _shared.inside)

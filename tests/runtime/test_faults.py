@@ -15,9 +15,9 @@ from relay_trt.runtime import cuda
 from relay_trt.runtime.builders import ConversionError
 from relay_trt.runtime.builders.tensorrt import TensorRTBuilder
 from relay_trt.runtime.cache import PlanCache
-from relay_trt.runtime.engines import BuildRequest, EngineError, choose_engine
-from relay_trt.runtime.engines import tensorrt as tensorrt_engine
+from relay_trt.runtime.engines import BuildRequest, EngineError, choose_engine, tensorrt_build
 from relay_trt.runtime.engines.onnxruntime import OnnxRuntimeEngine
+from relay_trt.runtime.engines.tensorrt_context import ExecutionContext
 from relay_trt.runtime.plan_key import PlanKey
 from relay_trt.runtime.settings import Settings
 from relay_trt.runtime.subgraph import Subgraph
@@ -330,7 +330,7 @@ def test_a_build_that_tensorrt_gives_up(
 
     subgraph = dense(1)
     with monkeypatch.context() as patch:
-        patch.setattr(tensorrt_engine, "TensorRTBuilder", failing_builder)
+        patch.setattr(tensorrt_build, "TensorRTBuilder", failing_builder)
         for _ in range(2):
             with pytest.raises(EngineError, match="tested: TensorRT cannot build the engine; the log says why"):
                 call(subgraph, X)
@@ -397,7 +397,7 @@ def test_a_call_that_fails(
     subgraph = dense()
     where: Tuple[Any, str] = (OnnxRuntimeEngine, "_run")
     if engine == "tensorrt":
-        where = (tensorrt_engine._Context, "execute")
+        where = (ExecutionContext, "execute")
     for _ in range(2):
         with monkeypatch.context() as patch:
             patch.setattr(*where, fail)

@@ -21,7 +21,7 @@ from ..support import Network, call
 from .networks import BUILT, Built, window
 
 RUNTIME = Path(relay_trt.runtime.__file__).parent
-SOURCES = [RUNTIME / "builders" / "tensorrt.py", RUNTIME / "engines" / "tensorrt.py", RUNTIME / "progress.py"]
+SOURCES = [RUNTIME / "builders" / "tensorrt.py", *(RUNTIME / "engines").glob("tensorrt*.py"), RUNTIME / "progress.py"]
 
 HOW_TO_ADD = """
 TensorRT's API changes with each release and only a few of them can be run, so each name that the sources use stands
@@ -54,6 +54,7 @@ CLASSES = {
     "plan": "IHostMemory",
     "self._runtime": "Runtime",
     "self._engine": "ICudaEngine",
+    "self._plan.engine": "ICudaEngine",
     "self._context": "IExecutionContext",
 }
 # Attributes whose values are Python's own: what is asked of those is nothing of TensorRT's.
@@ -295,9 +296,11 @@ class Source:
         return False
 
     def _calls(self, function: ast.FunctionDef) -> List[ast.AST]:
-        within = set(ast.walk(function))
+        within, name = set(ast.walk(function)), function.name
+        if name == "__init__":  # the class is called
+            name = self._parents[function].name  # type: ignore[attr-defined]
         called = [node for node in ast.walk(self.tree) if isinstance(node, ast.Call) and node not in within]
-        return [call for call in called if self.segment(call.func).split(".")[-1] == function.name]
+        return [call for call in called if self.segment(call.func).split(".")[-1] == name]
 
 
 def qualify(owner: str, name: str) -> Iterator[str]:

@@ -26,10 +26,7 @@ WEIGHT = random((5, 7))
 
 
 @pytest.fixture(autouse=True)
-def exact_and_quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TVM_TENSORRT_ENGINE", "tensorrt")
-    monkeypatch.setenv("TVM_TENSORRT_USE_TF32", "0")
-    monkeypatch.setenv("TVM_TENSORRT_BUILDER_LEVEL", "0")
+def captured(exact_and_quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TVM_TENSORRT_CUDA_GRAPH", "1")
 
 

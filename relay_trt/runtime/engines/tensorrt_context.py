@@ -1,0 +1,239 @@
+"""How TensorRT runs: tensors, copies from and to the host, captures."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import threading
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+
+import numpy as np
+
+from .. import cuda
+from ..dltensor import CPU, CUDA, TensorView
+from ..launches import Captured
+from ..tensorrt_library import load_tensorrt
+from .base import Engine, EngineError, Shapes, random_values
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadedPlan:
+    """A deserialized plan.
+
+    Attributes
+    ----------
+    symbol : str
+        The name of the subgraph.
+    device_id : int
+        The GPU that it is on.
+    engine : tensorrt.ICudaEngine
+        TensorRT's own.
+    inputs, outputs : sequence of str
+        The names of its tensors, in the order of the subgraph's arguments.
+    one_context : bool
+        Whether it can have no more than one execution context, which then serves all streams.
+    """
+
+    symbol: str
+    device_id: int
+    engine: Any
+    inputs: Sequence[str]
+    outputs: Sequence[str]
+    one_context: bool
+
+
+class ExecutionContext:
+    """An execution context that belongs to one stream, or where it must, to all; and to one caller at a time.
+
+    Parameters
+    ----------
+    loaded : LoadedPlan
+        What it executes.
+    stream : int
+        The stream that it belongs to.
+    shares_memory : bool
+        Have activations where all other contexts that do so on this stream have theirs.
+
+    Raises
+    ------
+    EngineError
+        Where TensorRT cannot make it.
+    """
+
+    def __init__(self, loaded: LoadedPlan, stream: int, shares_memory: bool = False) -> None:
+        self._symbol, self._device_id = loaded.symbol, loaded.device_id
+        self._inputs, self._outputs = loaded.inputs, loaded.outputs
+        self._engine, self._stream = loaded.engine, stream
+        self._for_all_streams = loaded.one_context
+        self._context = self._without_memory() if shares_memory else self._engine.create_execution_context()
+        if self._context is None:
+            raise EngineError(f"{self._symbol}: TensorRT cannot make an execution context; the log says why")
+        if shares_memory:
+            self._share_memory()
+        # What TensorRT has been told: most calls come with the same tensors again.
+        self._addresses: Dict[str, int] = {}
+        self._shapes: Dict[str, Tuple[int, ...]] = {}
+        self._checked: Optional[Shapes] = None  # those of the last call's tensors
+        # Device memory for tensors that lie on the host, by binding.
+        self._staging: Dict[str, cuda.DeviceBuffer] = {}
+        self._lock = threading.Lock()
+
+    def __del__(self) -> None:
+        """Let the GPU finish what was enqueued: it uses the context and the staging memory."""
+        with contextlib.suppress(Exception):  # the process may be ending, and CUDA gone
+            with cuda.device(self._device_id):
+                cuda.call("cudaDeviceSynchronize")  # of the one stream, nobody knows whether it still exists
+                self._context = None
+                self._staging.clear()
+
+    def run(self, inputs: Sequence[TensorView], outputs: Sequence[TensorView], stream: int) -> None:
+        tensors = (*inputs, *outputs)
+        with self._lock:
+            self._bind_all(inputs, outputs, stream)
+            self._enqueue(inputs, outputs, [tensor.address for tensor in tensors])
+            # The host may change or read its tensors as soon as this returns, and another stream begin the next run.
+            if self._for_all_streams or any(tensor.device_type != CUDA for tensor in tensors):
+                cuda.synchronize(stream)
+
+    def timed(self, inputs: Sequence[TensorView], outputs: Sequence[TensorView], stream: int) -> cuda.Stopwatch:
+        """Run, and have the engine and the copies timed."""
+        with self._lock:
+            self._bind_all(inputs, outputs, stream)
+            watch = cuda.Stopwatch(stream)
+            self._enqueue(inputs, outputs, [tensor.address for tensor in (*inputs, *outputs)], watch.lap)
+            cuda.synchronize(stream)
+            return watch
+
+    def _bind_all(self, inputs: Sequence[TensorView], outputs: Sequence[TensorView], stream: int) -> None:
+        self._stream = stream
+        for name, tensor in zip(self._inputs, inputs):
+            self.bind_input(name, tensor.shape, self._on_device(name, tensor))
+        for name, tensor in zip(self._outputs, outputs):
+            self.bind(name, self._on_device(name, tensor))
+        self._check(inputs, outputs)
+
+    def captured(
+        self, engine: Engine, inputs: Sequence[TensorView], outputs: Sequence[TensorView], stream: int
+    ) -> Captured:
+        """What `run` has just done with these tensors, as a graph."""
+        tensors = (*inputs, *outputs)
+        pinned = [cuda.PinnedBuffer(tensor.nbytes) if tensor.device_type == CPU else None for tensor in tensors]
+        on_host = [buffer.address if buffer else tensor.address for buffer, tensor in zip(pinned, tensors)]
+
+        def enqueue(capturing: int) -> None:
+            self._stream = capturing
+            self._enqueue(inputs, outputs, on_host)
+
+        with self._lock:
+            graph = cuda.ExecutableGraph(enqueue)
+        return Captured(
+            engine,
+            graph.address,
+            cuda.current_context(),
+            stream,
+            staging=[buffer.address if buffer else 0 for buffer in pinned],
+            synchronize=any(tensor.device_type != CUDA for tensor in tensors),
+            owner=(self, pinned, graph),
+        )
+
+    def _enqueue(
+        self,
+        inputs: Sequence[TensorView],
+        outputs: Sequence[TensorView],
+        on_host: Sequence[int],
+        lap: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """Enqueue a run and the copies from and to the host, where each tensor lies at the address in ``on_host``.
+
+        ``lap`` hears of each part when it has been enqueued: engine or copies.
+        """
+        for name, tensor, address in zip(self._inputs, inputs, on_host):
+            if tensor.device_type != CUDA:
+                cuda.copy_to_device(self._staging[name].address, address, tensor.nbytes, self._stream)
+        lap("copies")
+        self.execute()
+        lap("engine")
+        for name, tensor, address in zip(self._outputs, outputs, on_host[len(inputs) :]):
+            if tensor.device_type != CUDA:
+                cuda.copy_to_host(address, self._staging[name].address, tensor.nbytes, self._stream)
+        lap("copies")
+
+    def _without_memory(self) -> Any:
+        trt = load_tensorrt()
+        if hasattr(trt, "ExecutionContextAllocationStrategy"):  # from TensorRT 10 on, and from 11 on the only way
+            return self._engine.create_execution_context(trt.ExecutionContextAllocationStrategy.USER_MANAGED)
+        else:
+            return self._engine.create_execution_context_without_device_memory()
+
+    def _share_memory(self) -> None:
+        """Have activations where all others that share memory on this stream have theirs."""
+        if hasattr(self._engine, "device_memory_size_v2"):  # from TensorRT 10.1 on
+            size = self._engine.device_memory_size_v2
+        else:
+            size = self._engine.device_memory_size
+        self._memory = cuda.scratch(self._device_id, self._stream, size)
+        if hasattr(self._context, "set_device_memory"):  # from TensorRT 10.1 on
+            self._context.set_device_memory(self._memory.address, size)
+        else:
+            self._context.device_memory = self._memory.address
+
+    def _check(self, inputs: Sequence[TensorView], outputs: Sequence[TensorView]) -> None:
+        """Where TVM has inferred another shape than TensorRT, an output would be written past its end."""
+        shapes = tuple(tensor.shape for tensor in (*inputs, *outputs))
+        if shapes == self._checked:
+            return
+        for name, tensor in zip(self._outputs, outputs):
+            computed = tuple(self._context.get_tensor_shape(name))
+            if computed != tensor.shape:
+                raise EngineError(f"{self._symbol}: TensorRT computes {name} as {computed}, TVM has {tensor.shape}")
+        self._checked = shapes
+
+    def bind_input(self, name: str, shape: Tuple[int, ...], address: int) -> None:
+        if self._shapes.get(name) != shape:
+            if not self._context.set_input_shape(name, shape):
+                raise EngineError(f"{self._symbol}: TensorRT refuses the shape {shape} of input {name!r}")
+            self._shapes[name] = shape
+        self.bind(name, address)
+
+    def bind(self, name: str, address: int) -> None:
+        if self._addresses.get(name) != address:
+            self._context.set_tensor_address(name, address)
+            self._addresses[name] = address
+
+    def execute(self) -> None:
+        if not self._context.execute_async_v3(self._stream):
+            raise EngineError(f"{self._symbol}: TensorRT failed to run the engine; the log says why")
+
+    def bind_random(self, shapes: Mapping[str, Tuple[int, ...]]) -> List[cuda.DeviceBuffer]:
+        """Bind inputs of random values in these shapes, and outputs; returns the memory, for the caller to keep."""
+        buffers: List[cuda.DeviceBuffer] = []
+        trt = load_tensorrt()
+        for name, shape in shapes.items():
+            value = random_values(shape, trt.nptype(self._engine.get_tensor_dtype(name)))
+            buffers.append(cuda.DeviceBuffer(value.nbytes))
+            cuda.copy_to_device(buffers[-1].address, value.ctypes.data, value.nbytes, self._stream)
+            cuda.synchronize(self._stream)
+            self.bind_input(name, shape, buffers[-1].address)
+        for name in self._outputs:
+            dtype = np.dtype(trt.nptype(self._engine.get_tensor_dtype(name)))
+            size = int(np.prod(self._context.get_tensor_shape(name), dtype=np.int64)) * dtype.itemsize
+            buffers.append(cuda.DeviceBuffer(size))
+            self.bind(name, buffers[-1].address)
+        return buffers
+
+    @property
+    def profiler(self) -> Any:
+        return self._context.profiler
+
+    @profiler.setter
+    def profiler(self, profiler: Any) -> None:
+        self._context.profiler = profiler
+
+    def _on_device(self, name: str, tensor: TensorView) -> int:
+        """Where TensorRT reads or writes a tensor: for one on the host, memory that it is copied from or to."""
+        if tensor.device_type == CUDA:
+            return tensor.address
+        buffer = self._staging.get(name)
+        if buffer is None or buffer.size < tensor.nbytes:
+            buffer = self._staging[name] = cuda.DeviceBuffer(tensor.nbytes)
+        return buffer.address
