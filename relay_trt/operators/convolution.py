@@ -9,8 +9,8 @@ import numpy as np
 from ..graph import TensorSpec
 from .linear import one_dtype
 from .registry import OpCall, Operation, OpNode, operator
-from .shapes import reshaped
-from .windows import Window, in_layout, unfit
+from .shapes import reordered
+from .windows import Window, unfit
 
 if TYPE_CHECKING:
     from ..runtime.builders import NetworkBuilder, Tensor
@@ -48,13 +48,13 @@ def _mixes_batch(call: OpCall) -> bool:
 def convolution(net: NetworkBuilder, op: OpNode) -> Tensor:
     x, kernel = op.inputs
     groups, spatial = op.attrs["groups"], SPATIAL[op.name]
-    image = in_layout(net, x, op.attrs["data_layout"], "NC" + spatial)
-    kernel = in_layout(net, kernel, op.attrs["kernel_layout"], "OI" + spatial)
+    image = reordered(net, x, op.attrs["data_layout"], "NC" + spatial)
+    kernel = reordered(net, kernel, op.attrs["kernel_layout"], "OI" + spatial)
     if groups == image.shape[1] and kernel.shape[1] > 1:  # (C, multiplier, spatial...)
-        kernel = reshaped(net, kernel, (-1, 1, *kernel.shape[2:]))
+        kernel = net.reshape(kernel, (-1, 1, *kernel.shape[2:]))
     window = Window(op.attrs["strides"], *op.padding(), op.attrs["dilation"])
     result = net.convolution(image, kernel, window, groups)
-    return in_layout(net, result, "NC" + spatial, _out_layout(op))
+    return reordered(net, result, "NC" + spatial, _out_layout(op))
 
 
 @operator(
@@ -64,8 +64,8 @@ def convolution(net: NetworkBuilder, op: OpNode) -> Tensor:
 def transposed_convolution(net: NetworkBuilder, op: OpNode) -> Tensor:
     x, kernel = op.inputs
     dilation, spatial = op.attrs["dilation"], SPATIAL[op.name]
-    image = in_layout(net, x, op.attrs["data_layout"], "NC" + spatial)
-    kernel = in_layout(net, kernel, op.attrs["kernel_layout"], _channel_orders(op)[0] + spatial)
+    image = reordered(net, x, op.attrs["data_layout"], "NC" + spatial)
+    kernel = reordered(net, kernel, op.attrs["kernel_layout"], _channel_orders(op)[0] + spatial)
     before, after = op.padding()
     # Output padding lets stand what padding would cut off. Beyond that there are zeros: as many as zeros at the
     # end of the kernel make.
@@ -74,7 +74,7 @@ def transposed_convolution(net: NetworkBuilder, op: OpNode) -> Tensor:
     kernel = net.constant(np.pad(net.values(kernel), [(0, 0), (0, 0), *((0, count) for count in zeros)]))
     after = [a + count * d for a, count, d in zip(after, zeros, dilation)]
     result = net.deconvolution(image, kernel, Window(op.attrs["strides"], before, after, dilation), op.attrs["groups"])
-    return in_layout(net, result, "NC" + spatial, _out_layout(op))
+    return reordered(net, result, "NC" + spatial, _out_layout(op))
 
 
 def _unreadable(call: OpCall) -> Optional[str]:

@@ -137,8 +137,6 @@ def gather_nd(net: NetworkBuilder, op: OpNode) -> Tensor:
 
 def _tuples_last(net: NetworkBuilder, indices: Tensor) -> Tensor:
     """Relay's index tuples are along the first dimension, everyone else's along the last."""
-    if indices.value is not None:
-        return net.constant(np.moveaxis(indices.value, 0, -1))
     return net.transpose(indices, [*range(1, indices.rank), 0])
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, NamedTuple
 import numpy as np
 
 from .registry import DATA, FLOATS, OpCall, Operation, OpNode, axis_is_batch, operator
-from .shapes import sizes, with_one
+from .shapes import reordered, sizes, with_one
 
 if TYPE_CHECKING:
     from ..runtime.builders import NetworkBuilder, Tensor
@@ -153,12 +153,7 @@ def _layout_moves_batch(call: OpCall) -> bool:
     any_dynamic=True,
 )
 def layout_transform(net: NetworkBuilder, op: OpNode) -> Tensor:
-    return _reordered(net, op.inputs[0], op.attrs["src_layout"], op.attrs["dst_layout"])
-
-
-def _reordered(net: NetworkBuilder, x: Tensor, before: str, after: str) -> Tensor:
-    """x, whose dimensions have the letters ``before``, in the order ``after``."""
-    return net.transpose(x, [before.index(letter) for letter in after])
+    return reordered(net, op.inputs[0], op.attrs["src_layout"], op.attrs["dst_layout"])
 
 
 # What a block of y times x pixels is in each layout: split off the channels, and split off the image.
@@ -213,7 +208,7 @@ def space_to_depth(net: NetworkBuilder, op: OpNode) -> Tensor:
 def _by_blocks(net: NetworkBuilder, op: OpNode, image: Mapping[str, int], before: str, after: str) -> Tensor:
     """The first operand with its dimensions split into ``before``, reordered to ``after``, and joined again."""
     split = net.reshape(op.inputs[0], sizes([image[letter] for letter in before]))
-    return net.reshape(_reordered(net, split, before, after), sizes(op.outputs[0].shape))
+    return net.reshape(reordered(net, split, before, after), sizes(op.outputs[0].shape))
 
 
 def batch_blocks_rule(call: OpCall) -> Optional[str]:

@@ -8,7 +8,7 @@ import string
 from typing import TYPE_CHECKING, Dict, List, Optional, Sequence, Set, Tuple, TypeVar
 
 from .registry import FLOATS, OpCall, Operation, OpNode, broadcasts_batch, known_axis_rule, operator
-from .shapes import along_axis, reshaped
+from .shapes import along_axis, reordered
 
 if TYPE_CHECKING:
     from ..runtime.builders import NetworkBuilder, Tensor
@@ -165,12 +165,7 @@ def einsum(net: NetworkBuilder, op: OpNode) -> Tensor:
         later = "".join(letters for _, letters in operands) + equation.result
         x, term = _product(net, *_summed(net, x, term, other + later), *_summed(net, y, other, term + later), later)
     x, term = _summed(net, x, term, equation.result)
-    return _ordered(net, x, term, equation.result)
-
-
-def _ordered(net: NetworkBuilder, x: Tensor, term: str, wanted: str) -> Tensor:
-    """x with its dimensions in another order."""
-    return x if term == wanted else net.transpose(x, [term.index(letter) for letter in wanted])
+    return reordered(net, x, term, equation.result)
 
 
 def _summed(net: NetworkBuilder, x: Tensor, term: str, kept: str) -> Tuple[Tensor, str]:
@@ -192,7 +187,7 @@ def _product(net: NetworkBuilder, x: Tensor, term: str, y: Tensor, other: str, l
     sizes = {**dict(zip(other, y.shape)), **dict(zip(term, x.shape))}
 
     def matrix(z: Tensor, letters: str, first: List[str], second: List[str]) -> Tensor:
-        z = _ordered(net, z, letters, "".join((*batch, *first, *second)))
+        z = reordered(net, z, letters, "".join((*batch, *first, *second)))
         return net.reshape(z, [*(0 for _ in batch), _joined(sizes, first), _joined(sizes, second)])
 
     product = net.matrix_multiply(matrix(x, term, rows, inner), matrix(y, other, inner, columns))
@@ -211,4 +206,4 @@ def _without_ones(net: NetworkBuilder, x: Tensor, term: str, sizes: Dict[str, Se
     kept = [axis for axis, letter in enumerate(term) if x.shape[axis] != 1 or sizes[letter] == {1}]
     if len(kept) == x.rank:
         return x, term
-    return reshaped(net, x, [max(x.shape[axis], 0) for axis in kept]), "".join(term[axis] for axis in kept)
+    return net.reshape(x, [max(x.shape[axis], 0) for axis in kept]), "".join(term[axis] for axis in kept)

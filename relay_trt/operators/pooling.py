@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, List, Optional, Tuple
 import numpy as np
 
 from .registry import OpCall, Operation, OpNode, in_float32, operator
-from .windows import SPATIAL, Window, channels_first, in_layout, misplaced, moves_batch, spatial_sizes, unfit
+from .shapes import reordered
+from .windows import SPATIAL, Window, channels_first, misplaced, moves_batch, spatial_sizes, unfit
 
 if TYPE_CHECKING:
     from ..runtime.builders import NetworkBuilder, Tensor
@@ -94,11 +95,11 @@ def _unfit_dynamic(call: OpCall) -> Optional[str]:
 )
 def max_pool(net: NetworkBuilder, op: OpNode) -> Tensor:
     layout, sides = op.attrs["layout"], _sides(op)
-    x = in_layout(net, op.inputs[0], layout, channels_first(layout))
+    x = reordered(net, op.inputs[0], layout, channels_first(layout))
     if any(side.padded_too_much for side in sides):
         x, sides = _padded(net, x, sides, float(np.finfo(x.dtype).min))
     x = _pooled(net, x, sides, "max", ceil_mode=bool(op.attrs["ceil_mode"]))
-    return in_layout(net, x, channels_first(layout), layout)
+    return reordered(net, x, channels_first(layout), layout)
 
 
 @operator("nn.avg_pool1d", "nn.avg_pool2d", rule=pool_rule, touches_batch=moves_batch, any_dynamic=True)
@@ -107,9 +108,9 @@ def max_pool(net: NetworkBuilder, op: OpNode) -> Tensor:
 )
 def avg_pool(net: NetworkBuilder, op: OpNode) -> Tensor:
     layout, sides = op.attrs["layout"], _sides(op)
-    x = in_layout(net, op.inputs[0], layout, channels_first(layout))
+    x = reordered(net, op.inputs[0], layout, channels_first(layout))
     x = _averages(net, x, sides, bool(op.attrs["count_include_pad"]))
-    return in_layout(net, x, channels_first(layout), layout)
+    return reordered(net, x, channels_first(layout), layout)
 
 
 def _averages(net: NetworkBuilder, x: Tensor, sides: List[Side], count_padding: bool) -> Tensor:
@@ -202,9 +203,9 @@ def _parts(net: NetworkBuilder, op: OpNode, kind: str) -> Tensor:
         return x
     sizes, counts = spatial_sizes(x.shape, layout), spatial_sizes(parts, layout)
     sides = [Side(size, size // count, size // count, 0, 0, count) for size, count in zip(sizes, counts)]
-    x = in_layout(net, x, layout, channels_first(layout))
+    x = reordered(net, x, layout, channels_first(layout))
     x = _pooled(net, x, sides, {"mean": "average"}.get(kind, kind))
-    return in_layout(net, x, channels_first(layout), layout)
+    return reordered(net, x, channels_first(layout), layout)
 
 
 def _overlapping_parts(net: NetworkBuilder, x: Tensor, axis: int, parts: int, kind: str) -> Tensor:

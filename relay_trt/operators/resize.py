@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple, Un
 import numpy as np
 
 from .registry import OpCall, Operation, OpNode, in_float32, operator
-from .windows import SPATIAL, channels_first, in_layout, misplaced, moves_batch, spatial_sizes
+from .shapes import reordered
+from .windows import SPATIAL, channels_first, misplaced, moves_batch, spatial_sizes
 
 if TYPE_CHECKING:
     from ..runtime.builders import NetworkBuilder, Tensor
@@ -188,10 +189,10 @@ def _by_engine(
     net: NetworkBuilder, x: Tensor, op: OpNode, mode: str, coordinates: str, rounding: str = "", cubic: float = -0.75
 ) -> Tensor:
     layout = op.attrs["layout"]
-    x = in_layout(net, x, layout, channels_first(layout))
+    x = reordered(net, x, layout, channels_first(layout))
     size = spatial_sizes(op.outputs[0].shape, layout)
     x = net.resize(x, size, mode, coordinates, rounding, cubic, _scales(op) if -1 in size else None)
-    return in_layout(net, x, channels_first(layout), layout)
+    return reordered(net, x, channels_first(layout), layout)
 
 
 def _sides(op: OpNode) -> Dict[int, Tuple[int, int]]:

@@ -13,9 +13,9 @@ def sizes(shape: Sequence[int]) -> List[int]:
     return [0 if dimension < 0 else dimension for dimension in shape]
 
 
-def reshaped(net: NetworkBuilder, x: Tensor, shape: Sequence[int]) -> Tensor:
-    """x in another shape; a constant stays one."""
-    return net.reshape(x, shape) if x.value is None else net.constant(x.value.reshape(shape))
+def reordered(net: NetworkBuilder, x: Tensor, before: str, after: str) -> Tensor:
+    """x, whose dimensions have the letters ``before``, in the order ``after``."""
+    return x if before == after else net.transpose(x, [before.index(letter) for letter in after])
 
 
 def with_one(net: NetworkBuilder, x: Tensor, axis: int) -> Tensor:
@@ -26,4 +26,4 @@ def with_one(net: NetworkBuilder, x: Tensor, axis: int) -> Tensor:
 
 def along_axis(net: NetworkBuilder, values: Tensor, axis: int, rank: int) -> Tensor:
     """``values``, one for each index of ``axis``, such that they broadcast to a tensor of ``rank``."""
-    return reshaped(net, values, [-1] + [1] * (rank - axis - 1))
+    return net.reshape(values, [-1] + [1] * (rank - axis - 1))

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, List, Optional, Sequence
+from typing import List, Optional, Sequence
 
 from .registry import OpCall
-
-if TYPE_CHECKING:
-    from ..runtime.builders import NetworkBuilder, Tensor
 
 SPATIAL = "DHW"
 
@@ -45,16 +42,6 @@ def channels_first(layout: str) -> str:
 def spatial_sizes(shape: Sequence[int], layout: str) -> List[int]:
     """The sizes of depth, height and width, as far as ``layout`` has them."""
     return [shape[layout.index(letter)] for letter in SPATIAL if letter in layout]
-
-
-def in_layout(net: NetworkBuilder, x: Tensor, layout: str, wanted: str) -> Tensor:
-    """x of ``layout`` with its dimensions in the order of ``wanted``."""
-    permutation = [layout.index(letter) for letter in wanted]
-    if layout == wanted:
-        return x
-    if x.value is not None:
-        return net.constant(x.value.transpose(permutation))
-    return net.transpose(x, permutation)
 
 
 def misplaced(call: OpCall, layout: str, out_layout: str = "") -> Optional[str]:

@@ -266,8 +266,13 @@ class NetworkBuilder(abc.ABC):
     def reshape(self, x: Tensor, shape: Sequence[int], sources: Optional[Mapping[int, int]] = None) -> Tensor:
         """x in another shape: 0 copies the dimension at that place, one -1 stands for what remains.
 
-        Further places may have -1 if ``sources`` maps them to the dimensions of x that they copy.
+        Further places may have -1 if ``sources`` maps them to the dimensions of x that they copy. A constant stays one.
         """
+        if x.value is not None:  # all of its dimensions are known
+            sizes = [
+                x.shape[(sources or {}).get(place, place)] if size == 0 else size for place, size in enumerate(shape)
+            ]
+            return self.constant(x.value.reshape(sizes))
         copied = {place: source for place, source in (sources or {}).items() if shape[place] == -1}
         sizes = [0 if copied.get(place) == place else size for place, size in enumerate(shape)]
         if sizes.count(-1) <= 1:
@@ -279,7 +284,7 @@ class NetworkBuilder(abc.ABC):
 
     @abc.abstractmethod
     def _reshape(self, x: Tensor, shape: Sequence[int]) -> Tensor:
-        """What `reshape` does where no dimension is copied to another place."""
+        """What `reshape` does where x is computed, and no dimension is copied to another place."""
 
     @abc.abstractmethod
     def _reshape_to(self, x: Tensor, sizes: Tensor, shape: Sequence[int]) -> Tensor:
@@ -304,9 +309,15 @@ class NetworkBuilder(abc.ABC):
         parts = [part(place) for place in range(len(shape))]
         return self.concatenation(parts, 0) if len(parts) > 1 else parts[0]
 
-    @abc.abstractmethod
     def transpose(self, x: Tensor, permutation: Sequence[int]) -> Tensor:
-        """Dimension i of the result is dimension ``permutation[i]`` of x."""
+        """Dimension i of the result is dimension ``permutation[i]`` of x. A constant stays one."""
+        if x.value is not None:
+            return self.constant(x.value.transpose(permutation))
+        return self._transpose(x, permutation)
+
+    @abc.abstractmethod
+    def _transpose(self, x: Tensor, permutation: Sequence[int]) -> Tensor:
+        """What `transpose` does where x is computed."""
 
     @abc.abstractmethod
     def slice(self, x: Tensor, start: Sequence[int], size: Sequence[int], stride: Sequence[int]) -> Tensor:

@@ -217,7 +217,7 @@ class OnnxBuilder(NetworkBuilder):
     def _shape(self, x: Tensor) -> Tensor:
         return self._add("Shape", [x])
 
-    def transpose(self, x: Tensor, permutation: Sequence[int]) -> Tensor:
+    def _transpose(self, x: Tensor, permutation: Sequence[int]) -> Tensor:
         return self._add("Transpose", [x], perm=permutation)
 
     def slice(self, x: Tensor, start: Sequence[int], size: Sequence[int], stride: Sequence[int]) -> Tensor:

@@ -350,7 +350,7 @@ class TensorRTBuilder(NetworkBuilder):
         dtype = "int32" if output.dtype == self._trt.int32 else "int64"  # from TensorRT 10 on
         return Tensor((x.rank,), dtype, handle=output)
 
-    def transpose(self, x: Tensor, permutation: Sequence[int]) -> Tensor:
+    def _transpose(self, x: Tensor, permutation: Sequence[int]) -> Tensor:
         layer = self._checked(self.network.add_shuffle(self.itensor(x)))
         layer.first_transpose = self._trt.Permutation(list(permutation))
         return self._result(layer, x.dtype)
@@ -467,8 +467,6 @@ class TensorRTBuilder(NetworkBuilder):
 
     def _unsqueezed(self, x: Tensor) -> Tensor:
         """x with a last dimension of 1: windows move over two or three dimensions only."""
-        if x.value is not None:
-            return self.constant(x.value[..., np.newaxis])
         return self.reshape(x, [*[0] * x.rank, 1])
 
     def _squeezed(self, x: Tensor) -> Tensor:
@@ -483,8 +481,6 @@ class TensorRTBuilder(NetworkBuilder):
         missing = rank - x.rank
         if not missing:
             return x
-        if x.value is not None:
-            return self.constant(x.value.reshape((1,) * missing + x.shape))
         return self.reshape(x, (1,) * missing + x.shape, {missing + axis: axis for axis in range(x.rank)})
 
     def _scale_and_type(self, scale: np.ndarray, dtype: str) -> List[Any]:

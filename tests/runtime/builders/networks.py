@@ -332,6 +332,14 @@ def constant_operand(name: str, value: np.ndarray, left: bool = False) -> Built:
     return Built(f"constant {name}", build, lambda x: value - x if left else x - value)
 
 
+def moved_constant(net: NetworkBuilder, x: Tensor) -> Tensor:
+    """x, with a constant added that is brought into its shape."""
+    constant = net.reshape(net.transpose(net.constant(MOVED), [1, 0]), [0, -1, 1, 3], {3: 1})
+    assert constant.value is not None
+    return net.elementwise(x, constant, "sum")
+
+
+MOVED = random((6, 2), seed=4)
 SCALES = np.float32([0.5, 0.01, 2.0])
 
 
@@ -742,6 +750,7 @@ BUILT = [
     Built("reshape, 0 copies", lambda net, x: net.reshape(x, [0, 0, 2, 2]), lambda x: x.reshape(2, 3, 2, 2)),
     Built("reshape, -1 is the rest", lambda net, x: net.reshape(x, [0, -1]), lambda x: x.reshape(2, 12)),
     Built("reshape to a scalar", lambda net, x: net.reshape(x, []), lambda x: x.reshape(()), ((1, 1),)),
+    Built("reshape of a constant", moved_constant, lambda x: x + MOVED.T.reshape(2, 2, 1, 3), ((2, 2, 4, 3),)),
     Built("transpose", lambda net, x: net.transpose(x, [2, 0, 1]), lambda x: x.transpose(2, 0, 1)),
     sliced("part", [1, 0], [2, 5], [1, 1]),
     sliced("steps", [0, 1], [2, 2], [3, 2]),
