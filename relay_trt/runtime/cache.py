@@ -154,14 +154,18 @@ class PlanCache:
         _warn_once(f"the plan cache {path} is not used: {reason}; every process builds its own engines")
         return None
 
-    def load(self, key: PlanKey) -> Optional[memoryview]:
-        """The plan of a key, verified; None where there is none that can be used."""
+    def load(self, key: PlanKey, again: bool = False) -> Optional[memoryview]:
+        """The plan of a key, verified; None where there is none that can be used.
+
+        That there is none is logged, but not when it is looked for ``again``.
+        """
         name = _plan_name(key)
         started = time.monotonic()
         try:
             plan = self._verified(name, key.digest)
         except FileNotFoundError:
-            logger.info("%s: no plan in the cache %s%s", key.symbol, self.directory, self._nearest(key))
+            if not again:
+                logger.info("%s: no plan in the cache %s%s", key.symbol, self.directory, self._nearest(key))
             return None
         except OSError as error:
             self._warn_of(error)

@@ -76,8 +76,8 @@ def obtain(engine: Type[Engine], request: BuildRequest, compiled: Sequence[Compi
     return _cached(engine, request, key) or _cached_or_built(engine, request, key)
 
 
-def _cached(engine: Type[Engine], request: BuildRequest, key: PlanKey) -> Optional[Engine]:
-    plan = request.cache.load(key) if request.cache else None
+def _cached(engine: Type[Engine], request: BuildRequest, key: PlanKey, again: bool = False) -> Optional[Engine]:
+    plan = request.cache.load(key, again) if request.cache else None
     if plan is None or request.cache is None:
         return None
     try:
@@ -94,7 +94,7 @@ def _cached_or_built(engine: Type[Engine], request: BuildRequest, key: PlanKey) 
         return engine.build(request)
     with request.cache.building(key):
         # Another process may have built it while this one waited for the lock.
-        found = _cached(engine, request, key)
+        found = _cached(engine, request, key, again=True)
         if found is not None:
             return found
         built = engine.build(request)

@@ -126,6 +126,7 @@ def test_an_empty_plan_is_refused(cache: PlanCache) -> None:
 
 def test_a_miss(cache: PlanCache, log: pytest.LogCaptureFixture) -> None:
     assert cache.load(KEY) is None
+    assert cache.load(KEY, again=True) is None
     assert log.messages == [f"main_0: no plan in the cache {cache.directory}"]
 
 
