@@ -176,6 +176,8 @@ class Subgraph:
         captured = engine.capture(inputs, outputs) if self.launches.seen(tensors) else None
         if captured is not None:
             self.launches.keep(captured, tensors)
+            if all(kept.engine is not engine for kept in self._engines):  # another thread has replaced it meanwhile
+                self.launches.forget([engine])
         return captured is not None
 
     def _check(self, inputs: Sequence[TensorView], outputs: Sequence[TensorView]) -> None:

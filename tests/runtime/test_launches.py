@@ -276,6 +276,21 @@ def test_an_engine_that_is_replaced(gpu: Gpu, tmp_path: Path) -> None:
     assert gpu.number("wrong") == 0
 
 
+def test_an_engine_that_is_replaced_while_it_captures(gpu: Gpu, tmp_path: Path) -> None:
+    function = relu(2, tmp_path)
+    subgraph = subgraph_of(function)
+    capture = gpu.capture
+
+    def replaced(engine: Any, *tensors: Any) -> Optional[Captured]:
+        subgraph._engines = ()
+        return capture(engine, *tensors)
+
+    gpu.capture = replaced  # type: ignore[method-assign]
+    x, y = tensors(value=VALUE)
+    assert {run(function, x, y) for _ in range(4)} == {BY_ENGINE}
+    assert all(graph.freed for graph in gpu.graphs)
+
+
 def test_threads_with_tensors_of_their_own(gpu: Gpu, tmp_path: Path) -> None:
     function = relu(2, tmp_path)
     wrong: List[Any] = []
