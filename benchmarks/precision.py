@@ -3,7 +3,7 @@
     python -m benchmarks.precision [--models resnet50_v1 mobilenetv2_1.0] [--level 3] [--rows "float16" ...]
 
 With a GPU and TensorRT: float16 by the builder's flag and by types, int8 by calibration and by quantizing the Relay
-module. Without: float32 and the quantized module, on the CPU engine.
+module. Without: float32 and the quantized modules, on the CPU engine.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import re
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, NamedTuple, Sequence
+from typing import Any, Dict, List, Mapping, NamedTuple, Sequence, Tuple
 from unittest import mock
 
 import numpy as np
@@ -27,7 +27,7 @@ from relay_trt.runtime.engines import choose_engine
 
 from . import measure
 from .candidates import expect_one_subgraph
-from .quantize import folded, quantized
+from .quantize import WEIGHTED, folded, quantized
 
 MODELS = ("resnet50_v1", "mobilenetv2_1.0")
 
@@ -53,7 +53,7 @@ class Row(NamedTuple):
     name: str
     variables: Mapping[str, str] = {}
     calibrated: bool = False
-    quantized: bool = False
+    quantized: Tuple[str, ...] = ()  # the operators
 
 
 ROWS = (
@@ -65,7 +65,8 @@ ROWS = (
         {"TVM_TENSORRT_USE_INT8": "1", "TENSORRT_NUM_CALI_INT8": str(CALIBRATION_IMAGES)},
         calibrated=True,
     ),
-    Row("int8 by Q/DQ", quantized=True),
+    Row("int8 by Q/DQ", quantized=WEIGHTED),
+    Row("int8 by Q/DQ, convolutions alone", quantized=("nn.conv2d",)),
 )
 
 
@@ -146,11 +147,11 @@ class Bench:
 
     def _library(self, row: Row) -> Path:
         """The library of a row, in a file of its own: of two equal files, the loader would load one."""
-        made = self._folder / ("quantized.so" if row.quantized else "float.so")
+        made = self._folder / f"{'_'.join(row.quantized) or 'float'}.so"
         if not made.exists():
             mod = self._model.mod
             if row.quantized:
-                mod = quantized(folded(mod), self._model.calibration)
+                mod = quantized(folded(mod), self._model.calibration, row.quantized)
             partitioned, _ = partition_for_tensorrt(mod)
             expect_one_subgraph(partitioned)
             with tvm.transform.PassContext(opt_level=3):

@@ -61,7 +61,7 @@ def _folded_norm(norm: relay.Call, new: Mapping[relay.Expr, relay.Expr]) -> Opti
     return relay.nn.bias_add(convolution, relay.const(shift.astype("float32")))
 
 
-def quantized(mod: tvm.IRModule, batches: Sequence[np.ndarray]) -> tvm.IRModule:
+def quantized(mod: tvm.IRModule, batches: Sequence[np.ndarray], operators: Sequence[str] = WEIGHTED) -> tvm.IRModule:
     """Quantize what convolutions and dense layers read, and dequantize it: int8 as TensorRT wants to be told.
 
     Parameters
@@ -71,9 +71,11 @@ def quantized(mod: tvm.IRModule, batches: Sequence[np.ndarray]) -> tvm.IRModule:
     batches : sequence of numpy.ndarray
         What to feed it to see the largest value of each tensor, which becomes 127. Weights are quantized by output
         channel.
+    operators : sequence of str
+        Those of `WEIGHTED` to do it for.
     """
     main = mod["main"]
-    calls = _weighted(main)
+    calls = _weighted(main, operators)
     scales = _scales(main, [call.args[0] for call in calls], batches)
     new: Dict[relay.Expr, relay.Expr] = {}
     pairs: Dict[relay.Expr, relay.Expr] = {}  # one for all that read a tensor
@@ -92,12 +94,12 @@ def quantized(mod: tvm.IRModule, batches: Sequence[np.ndarray]) -> tvm.IRModule:
     return relay.transform.InferType()(tvm.IRModule.from_expr(new[main]))
 
 
-def _weighted(function: relay.Function) -> List[relay.Call]:
-    """Calls with constant weights."""
+def _weighted(function: relay.Function, operators: Sequence[str]) -> List[relay.Call]:
+    """The calls of these operators that have constant weights."""
     calls = []
 
     def visit(expr: relay.Expr) -> None:
-        if _name(expr) in WEIGHTED and isinstance(expr.args[1], relay.Constant):
+        if _name(expr) in operators and isinstance(expr.args[1], relay.Constant):
             calls.append(expr)
 
     relay.analysis.post_order_visit(function, visit)
