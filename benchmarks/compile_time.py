@@ -18,7 +18,7 @@ from unittest import mock
 import tvm
 from tvm import relay
 
-from . import measure
+from . import measure, timing
 from .stages import Stages
 
 # TVM's pass list works on the compiler name "tensorrt". Where that name is taken, relay_trt calls itself
@@ -75,8 +75,8 @@ def partition(network: Any, rounds: int) -> Dict[str, Any]:
         for name, function in functions.items()
     }
     timed = {name: lambda f=function: at_level(f, 3) for name, function in functions.items()}
-    times = measure.in_turns(timed, rounds)
-    ratio = measure.ratio(times["relay_trt"], times["TVM"])
+    times = timing.in_turns(timed, rounds)
+    ratio = timing.ratio(times["relay_trt"], times["TVM"])
     rows = [
         (name, t.median, t.percentile(90), t.median / times["TVM"].median, *counts[name].values())
         for name, t in times.items()
@@ -88,7 +88,7 @@ def partition(network: Any, rounds: int) -> Dict[str, Any]:
     )
     return {
         "seconds": {name: t.to_dict(50, 90) for name, t in times.items()},
-        "ratio": measure.rounded(ratio),
+        "ratio": timing.rounded(ratio),
         "subgraphs": counts,
         "where relay_trt's goes": where(functions["relay_trt"]),
     }
@@ -114,7 +114,7 @@ def where(partition: Partition) -> Dict[str, float]:
     rows = [(name, stages.entered[name], seconds, f"{seconds / total:.0%}") for name, seconds in parts]
     shown = [row for row in rows if row[2] >= 0.005 * total]
     measure.table("where relay_trt's time goes, each line without the others", ["", "calls", "s", "share"], shown)
-    return {name: measure.rounded(seconds) for name, seconds in parts if seconds >= 0.005 * total}
+    return {name: timing.rounded(seconds) for name, seconds in parts if seconds >= 0.005 * total}
 
 
 def steps() -> List[str]:
@@ -132,7 +132,7 @@ def build(network: Any, rounds: int) -> Dict[str, Any]:
         for _ in range(rounds):
             for part, value in build_once(partitioned, network.params, str(Path(folder) / "library.so")).items():
                 seconds.setdefault(part, []).append(value)
-    times = {part: measure.Times(values) for part, values in seconds.items()}
+    times = {part: timing.Times(values) for part, values in seconds.items()}
     measure.table(
         f"relay.build for llvm of what was partitioned, {rounds} calls",
         ["", "median s", "p90 s"],
@@ -157,7 +157,7 @@ def build_once(mod: tvm.IRModule, params: Dict[str, Any], path: str) -> Dict[str
     return {
         "relay.build": end - start,
         "of which relay_trt's codegen": codegen.seconds["codegen"],
-        "export_library": measure.timed(lambda: library.export_library(path)),
+        "export_library": timing.timed(lambda: library.export_library(path)),
     }
 
 

@@ -21,13 +21,7 @@ from rich.markup import escape
 from rich.table import Table
 
 import relay_trt
-
-# For the benchmarks, which need both.
-from .timing import Times as Times
-from .timing import in_turns as in_turns
-from .timing import ratio as ratio
-from .timing import rounded as rounded
-from .timing import timed as timed
+from tools import mxnet_zoo
 
 RESULTS = Path(__file__).with_name("results")
 PACKAGES = ("mxnet", "numpy", "onnx", "onnxruntime", "tensorrt")
@@ -35,8 +29,6 @@ PATHS = ("--output", "--torch-python")  # options whose values nobody else needs
 # Those that change what is measured, and hold no path.
 VARIABLES = tuple(f"TVM_TENSORRT_{name}" for name in ("BUILDER_", "CUDA_GRAPH", "STRONG_TYPES", "TACTIC_", "USE_"))
 
-# The image sizes that networks are made for, other than 224.
-IMAGE_SIZES = {"inceptionv3": 299}
 # Fresh norms and biases do nothing: with such values, losing one shows.
 RANGES = {
     "gamma": (0.8, 1.2),
@@ -66,14 +58,6 @@ def say(text: str) -> None:
     console.print(text, markup=False, soft_wrap=True)
 
 
-def import_mxnet() -> Any:
-    """MXNet 1.9.1 uses a name that numpy 1.24 removed."""
-    vars(np)["bool"] = bool
-    import mxnet
-
-    return mxnet
-
-
 class Network(NamedTuple):
     """A network of MXNet's model zoo with random weights."""
 
@@ -86,17 +70,12 @@ class Network(NamedTuple):
 
 def network(name: str, image_size: int = 0, batch: int = 1) -> Network:
     """A network as Relay, and an input; ``image_size`` 0 is the one that it is made for."""
-    mxnet = import_mxnet()
-    from mxnet.gluon.model_zoo.vision import get_model
+    mxnet = mxnet_zoo.import_mxnet()
     from tvm import relay
 
-    size = image_size or IMAGE_SIZES.get(name, 224)
+    size = image_size or mxnet_zoo.image_size(name)
     shape = (batch, 3, size, size)
-    mxnet.random.seed(0)
-    np.random.seed(0)
-    block = get_model(name)
-    block.initialize(mxnet.init.Xavier())
-    block(mxnet.nd.zeros((1, *shape[1:]))).wait_to_read()  # MXNet knows the shapes of the weights only now
+    block = mxnet_zoo.block(name, (1, *shape[1:]))
     for parameter_name, parameter in block.collect_params().items():
         for ending, (low, high) in RANGES.items():
             if parameter_name.endswith(ending):

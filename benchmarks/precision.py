@@ -24,8 +24,9 @@ from tvm.contrib.graph_executor import GraphModule
 from relay_trt import partition_for_tensorrt
 from relay_trt.runtime import Settings, Subgraph, subgraphs
 from relay_trt.runtime.engines import choose_engine
+from tools import mxnet_zoo
 
-from . import measure
+from . import measure, timing
 from .candidates import expect_one_subgraph
 from .quantize import WEIGHTED, folded, quantized
 
@@ -142,7 +143,7 @@ class Bench:
                 measure.say(f"{row.name}: differs from MXNet by {found['from MXNet']['difference']:.1e}")
             found.update(differences(outputs, self._reference[CALIBRATION_IMAGES:]))
             found.update(inspected(runner.subgraph))
-            times = measure.in_turns({"": runner.run}, self._rounds, self._calls, warm_up=10, settle=3)[""]
+            times = timing.in_turns({"": runner.run}, self._rounds, self._calls, warm_up=10, settle=3)[""]
             return {**found, "seconds": times.to_dict(50, 90, 99)}
 
     def _library(self, row: Row) -> Path:
@@ -162,8 +163,8 @@ class Bench:
         """Those that build the engine: by calibration, the last of them, and until then they must be float32's."""
         images = self._model.calibration if row.calibrated else self._model.calibration[:1]
         outputs: List[np.ndarray] = []
-        seconds = measure.timed(lambda: outputs.extend(map(runner, images)))
-        found: Dict[str, Any] = {"seconds to build": measure.rounded(seconds)}
+        seconds = timing.timed(lambda: outputs.extend(map(runner, images)))
+        found: Dict[str, Any] = {"seconds to build": timing.rounded(seconds)}
         if row.calibrated:
             difference = largest_difference(outputs, self._reference[:CALIBRATION_IMAGES])
             measure.say(f"{row.name}: {len(outputs)} calls to calibrate, which differ from float32 by {difference:.1e}")
@@ -192,15 +193,9 @@ def trained(name: str, image_size: int) -> Model:
 
     With a fresh network's 0 and 1, values fade away, or grow, from each layer to the next.
     """
-    mxnet = measure.import_mxnet()
-    from mxnet.gluon.model_zoo.vision import get_model
-
-    size = image_size or 224
-    mxnet.random.seed(0)
-    np.random.seed(0)
-    block = get_model(name)
-    block.initialize(mxnet.init.Xavier())
-    block(mxnet.nd.zeros((1, 3, size, size))).wait_to_read()  # MXNet makes the weights only now
+    mxnet = mxnet_zoo.import_mxnet()
+    size = image_size or mxnet_zoo.image_size(name)
+    block = mxnet_zoo.block(name, (1, 3, size, size))
     hooks: List[Any] = []
 
     def prepare(layer: Any) -> None:

@@ -32,7 +32,7 @@ from relay_trt.runtime.cache import PlanCache
 from relay_trt.runtime.engines import Engine, choose_engine
 from relay_trt.runtime.tensorrt_library import load_tensorrt
 
-from . import measure
+from . import measure, timing
 from .candidates import by_plan, expect_one_subgraph, largest_difference
 from .stages import Stages
 
@@ -139,7 +139,7 @@ def build(path: Path) -> None:
     library = tvm.runtime.load_module(str(path))
     module = GraphModule(library["default"](tvm.cuda(0)))
     (subgraph,) = subgraphs(library)
-    path.with_suffix(".json").write_text(json.dumps(measure.timed(subgraph.build)))
+    path.with_suffix(".json").write_text(json.dumps(timing.timed(subgraph.build)))
     del module, started
 
 
@@ -162,19 +162,19 @@ def timing_cache(library: Path, cold: Path, warm: Path) -> Dict[str, Any]:
     with_it = build_in_a_process(library, warm)
     ratio = without / with_it
     measure.say(f"built with a timing cache in {with_it:.2f} s: {verdict(ratio, f'at least {LEAST}', ratio >= LEAST)}")
-    seconds = {"without": measure.rounded(without), "with": measure.rounded(with_it)}
-    return {"seconds": seconds, "ratio": measure.rounded(ratio), "bytes": sum(file.stat().st_size for file in records)}
+    seconds = {"without": timing.rounded(without), "with": timing.rounded(with_it)}
+    return {"seconds": seconds, "ratio": timing.rounded(ratio), "bytes": sum(file.stat().st_size for file in records)}
 
 
 def warm_start(starts: Starts, alone: Alone, rounds: int) -> Dict[str, Any]:
     """Starts with the plan in the cache, and of the plan by TensorRT alone, in turns."""
-    times = measure.in_turns({"relay_trt": starts.start, "TensorRT alone": alone.start}, rounds)
-    ratio = measure.ratio(times["relay_trt"], times["TensorRT alone"])
+    times = timing.in_turns({"relay_trt": starts.start, "TensorRT alone": alone.start}, rounds)
+    ratio = timing.ratio(times["relay_trt"], times["TensorRT alone"])
     difference = largest_difference(starts.outputs, alone.outputs)
     show("from the file to the first result", times)
     show_parts("relay_trt", starts)
     measure.say(f"{verdict(ratio, f'at most {MOST}', ratio <= MOST)}; outputs differ by {difference:.0e}")
-    found = {"seconds": to_dict(times), "ratio": measure.rounded(ratio), "difference": difference}
+    found = {"seconds": to_dict(times), "ratio": timing.rounded(ratio), "difference": difference}
     return {**found, "parts": parts_to_dict(starts)}
 
 
@@ -197,7 +197,7 @@ def on_cpu(name: str, engine: Type[Engine], folder: Path, rounds: int, found: Di
         "empty cache": Starts(library, rounds + 1, engine, data, lambda: tempfile.mkdtemp(dir=str(folder))),
         "warm cache": Starts(library, rounds + 1, engine, data, lambda: kept),
     }
-    times = measure.in_turns({kind: of_kind.start for kind, of_kind in starts.items()}, rounds)
+    times = timing.in_turns({kind: of_kind.start for kind, of_kind in starts.items()}, rounds)
     show("from the file to the first result", times)
     for kind, of_kind in starts.items():
         show_parts(kind, of_kind)
@@ -205,7 +205,7 @@ def on_cpu(name: str, engine: Type[Engine], folder: Path, rounds: int, found: Di
     found["parts"] = {kind: parts_to_dict(of_kind) for kind, of_kind in starts.items()}
 
 
-def show(title: str, times: Mapping[str, measure.Times]) -> None:
+def show(title: str, times: Mapping[str, timing.Times]) -> None:
     rows = [(name, t.median, "  ".join(f"{seconds:.3f}" for seconds in t.seconds)) for name, t in times.items()]
     measure.table(f"{title}, in turns", ["", "median s", "all"], rows)
 
@@ -216,15 +216,15 @@ def show_parts(name: str, starts: Starts) -> None:
     measure.table(f"{name}: where its time goes, each line without the others", ["", "median ms", "share"], rows)
 
 
-def to_dict(times: Mapping[str, measure.Times]) -> Dict[str, Any]:
+def to_dict(times: Mapping[str, timing.Times]) -> Dict[str, Any]:
     return {
-        name: {"p50": measure.rounded(t.median), "all": list(map(measure.rounded, t.seconds))}
+        name: {"p50": timing.rounded(t.median), "all": list(map(timing.rounded, t.seconds))}
         for name, t in times.items()
     }
 
 
 def parts_to_dict(starts: Starts) -> Dict[str, float]:
-    return {part: measure.rounded(seconds) for part, seconds in starts.parts().items()}
+    return {part: timing.rounded(seconds) for part, seconds in starts.parts().items()}
 
 
 def verdict(ratio: float, wanted: str, kept: bool) -> str:

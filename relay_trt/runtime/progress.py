@@ -92,31 +92,11 @@ class Progress:
         return min((phase.done + max(within, default=0.0)) / phase.steps, 1.0)
 
 
-def building(name: str, build: Callable[[Optional[Any]], Result]) -> Result:
-    """`run_build` for TensorRT.
+def tensorrt_monitor(progress: Progress) -> Optional[Any]:
+    """The ``tensorrt.IProgressMonitor`` for a build's configuration; None before TensorRT 9.0, which has none.
 
-    Parameters
-    ----------
-    name : str
-        What is built, for messages.
-    build : function
-        Builds it; its argument is a ``tensorrt.IProgressMonitor`` for the configuration, which tells TensorRT to stop
-        where the result is not wanted any more, or None before TensorRT 9.0, which has none.
-
-    Returns
-    -------
-    object
-        What ``build`` returned.
-
-    Raises
-    ------
-    Exception
-        What ``build`` raised.
+    By it TensorRT reports to ``progress``, and is told to stop where the result is not wanted any more.
     """
-    return run_build(name, lambda progress: build(_monitor(progress)))
-
-
-def _monitor(progress: Progress) -> Optional[Any]:
     trt = load_tensorrt()
     return _monitor_class(trt.IProgressMonitor)(progress) if hasattr(trt, "IProgressMonitor") else None
 

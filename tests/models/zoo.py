@@ -8,37 +8,30 @@ import numpy as np
 import tvm
 from tvm import relay
 
+from tools import mxnet_zoo
+
 from .support import Network
 
-# As the zoo names them; the image size that each is made for.
-NETWORKS = {
-    "resnet18_v1": 224,
-    "squeezenet1.1": 224,
-    "mobilenetv2_1.0": 224,
-    "resnet50_v1": 224,
-    "resnet18_v2": 224,
-    "mobilenet1.0": 224,
-    "densenet121": 224,
-    "inceptionv3": 299,
-    "alexnet": 224,
-    "vgg11_bn": 224,
-}
+# As the zoo names them.
+NETWORKS = (
+    "resnet18_v1",
+    "squeezenet1.1",
+    "mobilenetv2_1.0",
+    "resnet50_v1",
+    "resnet18_v2",
+    "mobilenet1.0",
+    "densenet121",
+    "inceptionv3",
+    "alexnet",
+    "vgg11_bn",
+)
 
 
 def network(name: str, image_size: int = 0, batch: int = 1) -> Network:
     """A network of the zoo; ``image_size`` 0 is the one that it is made for."""
-    import mxnet
-    from mxnet.gluon.model_zoo.vision import get_model
-
-    size = image_size or NETWORKS[name]
+    size = image_size or mxnet_zoo.image_size(name)
     shape = (batch, 3, size, size)
-    mxnet.random.seed(0)
-    np.random.seed(0)
-    block = get_model(name)
-    block.initialize(mxnet.init.Xavier())
-    # MXNet knows the shapes of the weights, and so makes them, only now. It does so in the background, where
-    # oneDNN reorders them in place: wait, or what is read may be neither the one order nor the other.
-    block(mxnet.nd.zeros(shape)).wait_to_read()
+    block = mxnet_zoo.block(name, shape)
     mod, params = relay.frontend.from_mxnet(block, shape={"data": shape}, dtype="float32")
     return Network(mod, {name: _plausible(name, value) for name, value in params.items()}, shape)
 

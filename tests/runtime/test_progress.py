@@ -25,7 +25,7 @@ from tvm import relay
 from relay_trt import partition_for_tensorrt
 from relay_trt.runtime import progress as progress_module
 from relay_trt.runtime.builders.tensorrt import TensorRTBuilder
-from relay_trt.runtime.progress import Progress, building, run_build
+from relay_trt.runtime.progress import Progress, run_build, tensorrt_monitor
 from relay_trt.runtime.tensorrt_library import load_tensorrt
 
 from ..support import compile_library, module, random
@@ -118,7 +118,7 @@ class Interface:
 @pytest.mark.parametrize("trt", [SimpleNamespace(IProgressMonitor=Interface), SimpleNamespace()])
 def test_the_monitor(trt: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress_module, "load_tensorrt", lambda: trt)
-    monitor = building("tested", lambda monitor: monitor)
+    monitor = tensorrt_monitor(Progress())
     if not hasattr(trt, "IProgressMonitor"):
         assert monitor is None
         return
@@ -158,7 +158,7 @@ class TestTensorRT:
             monitor._progress.phase_start = lambda name, *rest: [phases.append(name), start(name, *rest)]
             return self.build(monitor)
 
-        assert building("tested", build) is not None
+        assert run_build("tested", lambda progress: build(tensorrt_monitor(progress))) is not None
         assert phases
 
     def test_it_is_cancelled(self) -> None:
@@ -166,7 +166,7 @@ class TestTensorRT:
             monitor._progress.cancel()
             return self.build(monitor)
 
-        assert building("tested", build) is None
+        assert run_build("tested", lambda progress: build(tensorrt_monitor(progress))) is None
 
 
 def test_what_a_build_returns_and_raises() -> None:

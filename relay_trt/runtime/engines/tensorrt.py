@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import functools
 import json
 import logging
 import re
@@ -20,7 +19,7 @@ from ..builders.tensorrt import tensorrt_logger
 from ..dltensor import TensorView
 from ..launches import Captured
 from ..network import output_name
-from ..progress import building
+from ..progress import run_build, tensorrt_monitor
 from ..tensorrt_library import TensorRTUnavailable, load_tensorrt
 from .base import BuildRequest, Engine, EngineError, Layer, Shapes
 from .tensorrt_build import build_plan
@@ -50,28 +49,28 @@ class TensorRTEngine(Engine):
 
     def __init__(self, request: BuildRequest, plan: Any) -> None:
         trt = load_tensorrt()
-        graph, self._device_id = request.graph, request.device_id
-        self._symbol, self._profiles = graph.symbol, request.profiles
+        graph, device_id = request.graph, request.device_id
+        self._profiles = request.profiles
         # In TensorRT 8.5, contexts cannot share an optimization profile, and there is one for all of them.
         dynamic = any(-1 in node.outputs[0].shape for node in graph.inputs())
         one_context = dynamic and parse_version(trt.__version__) < (8, 6, 0)
         self._captures = request.settings.cuda_graph and not one_context
         self._contexts: collections.OrderedDict[int, ExecutionContext] = collections.OrderedDict()
         self._lock = threading.Lock()  # of the contexts' dict
-        with cuda.device(self._device_id):
+        with cuda.device(device_id):
             self._runtime = trt.Runtime(tensorrt_logger())  # must outlive the engine
             engine = self._runtime.deserialize_cuda_engine(plan)
             if engine is None:
                 raise EngineError(f"{graph.symbol}: TensorRT cannot read the plan; the log says why")
             inputs = [node.name for node in graph.inputs()]
             outputs = [output_name(index) for index in range(len(graph.heads))]
-            self._plan = LoadedPlan(graph.symbol, self._device_id, engine, inputs, outputs, one_context)
+            self._plan = LoadedPlan(graph.symbol, device_id, engine, inputs, outputs, one_context)
             self._context(cuda.current_stream())  # where there is not enough memory for one, better now
 
     def __del__(self) -> None:
         """Free contexts, engine and runtime, in that order."""
         with contextlib.suppress(Exception):  # the process may be ending, and CUDA gone
-            with cuda.device(self._device_id):
+            with cuda.device(self._plan.device_id):
                 self._contexts.clear()
                 del self._plan
                 del self._runtime
@@ -121,7 +120,7 @@ class TensorRTEngine(Engine):
         graph = request.graph
         _check_version(graph)
         started = time.monotonic()
-        plan = building(graph.symbol, functools.partial(build_plan, request))
+        plan = run_build(graph.symbol, lambda progress: build_plan(request, tensorrt_monitor(progress)))
         engine = cls(request, plan)
         seconds = time.monotonic() - started
         logger.info("%s: built an engine of %d bytes in %.1f s", graph.symbol, plan.nbytes, seconds)
@@ -135,17 +134,17 @@ class TensorRTEngine(Engine):
         return cls(request, plan)
 
     def serialize(self) -> Any:
-        with cuda.device(self._device_id):
+        with cuda.device(self._plan.device_id):
             return self._plan.engine.serialize()
 
     def accepts(self, shapes: Shapes, device_id: int) -> bool:
-        return device_id == self._device_id and all(
+        return device_id == self._plan.device_id and all(
             profile.admits(shape) for profile, shape in zip(self._profiles, shapes)
         )
 
     def run(self, inputs: Sequence[TensorView], outputs: Sequence[TensorView]) -> None:
         stream = cuda.current_stream()
-        with cuda.device(self._device_id):
+        with cuda.device(self._plan.device_id):
             context = self._context(stream)
             try:
                 context.run(inputs, outputs, stream)
@@ -156,7 +155,7 @@ class TensorRTEngine(Engine):
 
     def timed(self, inputs: Sequence[TensorView], outputs: Sequence[TensorView]) -> Dict[str, float]:
         stream = cuda.current_stream()
-        with cuda.device(self._device_id):
+        with cuda.device(self._plan.device_id):
             watch = self._context(stream).timed(inputs, outputs, stream)
             return {kind: watch.milliseconds(kind) for kind in ("engine", "copies")}
 
@@ -166,7 +165,7 @@ class TensorRTEngine(Engine):
 
     def capture(self, inputs: Sequence[TensorView], outputs: Sequence[TensorView]) -> Optional[Captured]:
         stream = cuda.current_stream()
-        with cuda.device(self._device_id):
+        with cuda.device(self._plan.device_id):
             try:
                 # Of its own: the graph holds the addresses of this context's memory.
                 context = ExecutionContext(self._plan, stream, shares_memory=True)
@@ -174,7 +173,7 @@ class TensorRTEngine(Engine):
                 return context.captured(self, inputs, outputs, stream)
             except (EngineError, cuda.CudaError) as error:
                 self._captures = False
-                logger.warning("%s: calls are enqueued, as they cannot be captured: %s", self._symbol, error)
+                logger.warning("%s: calls are enqueued, as they cannot be captured: %s", self._plan.symbol, error)
                 return None
 
     def information(self) -> List[Dict[str, Any]]:
@@ -196,7 +195,7 @@ class TensorRTEngine(Engine):
             def report_layer_time(self, layer_name: str, ms: float) -> None:
                 times.setdefault(layer_name, []).append(ms)
 
-        with cuda.device(self._device_id), cuda.stream() as stream:
+        with cuda.device(self._plan.device_id), cuda.stream() as stream:
             if self._plan.one_context:
                 self._contexts.clear()  # the next call makes it anew
             context = ExecutionContext(self._plan, stream)
@@ -231,10 +230,10 @@ class TensorRTEngine(Engine):
         """TensorRT may compute in float32 what it was allowed to compute in float16."""
         layers = self.information()
         half = sum(map(_uses_float16, layers))
-        logger.info("%s: %d of %d layers read or write float16", self._symbol, half, len(layers))
+        logger.info("%s: %d of %d layers read or write float16", self._plan.symbol, half, len(layers))
         if half or not any(spec.dtype == "float32" for node in request.graph.nodes for spec in node.outputs):
             return
-        reason = f"{self._symbol}: float16 was asked for, and TensorRT chose float32 for every layer"
+        reason = f"{self._plan.symbol}: float16 was asked for, and TensorRT chose float32 for every layer"
         if request.settings.strict:
             raise EngineError(f"{reason}, which TVM_TENSORRT_STRICT forbids")
         logger.warning("%s", reason)

@@ -61,13 +61,10 @@ class ExecutionContext:
     """
 
     def __init__(self, loaded: LoadedPlan, stream: int, shares_memory: bool = False) -> None:
-        self._symbol, self._device_id = loaded.symbol, loaded.device_id
-        self._inputs, self._outputs = loaded.inputs, loaded.outputs
-        self._engine, self._stream = loaded.engine, stream
-        self._for_all_streams = loaded.one_context
-        self._context = self._without_memory() if shares_memory else self._engine.create_execution_context()
+        self._loaded, self._stream = loaded, stream
+        self._context = self._without_memory() if shares_memory else self._loaded.engine.create_execution_context()
         if self._context is None:
-            raise EngineError(f"{self._symbol}: TensorRT cannot make an execution context; the log says why")
+            raise EngineError(f"{self._loaded.symbol}: TensorRT cannot make an execution context; the log says why")
         if shares_memory:
             self._share_memory()
         # What TensorRT has been told: most calls come with the same tensors again.
@@ -81,7 +78,7 @@ class ExecutionContext:
     def __del__(self) -> None:
         """Let the GPU finish what was enqueued: it uses the context and the staging memory."""
         with contextlib.suppress(Exception):  # the process may be ending, and CUDA gone
-            with cuda.device(self._device_id):
+            with cuda.device(self._loaded.device_id):
                 cuda.call("cudaDeviceSynchronize")  # of the one stream, nobody knows whether it still exists
                 self._context = None
                 self._staging.clear()
@@ -92,7 +89,7 @@ class ExecutionContext:
             self._bind_all(inputs, outputs, stream)
             self._enqueue(inputs, outputs, [tensor.address for tensor in tensors])
             # The host may change or read its tensors as soon as this returns, and another stream begin the next run.
-            if self._for_all_streams or any(tensor.device_type != CUDA for tensor in tensors):
+            if self._loaded.one_context or any(tensor.device_type != CUDA for tensor in tensors):
                 cuda.synchronize(stream)
 
     def timed(self, inputs: Sequence[TensorView], outputs: Sequence[TensorView], stream: int) -> cuda.Stopwatch:
@@ -106,9 +103,9 @@ class ExecutionContext:
 
     def _bind_all(self, inputs: Sequence[TensorView], outputs: Sequence[TensorView], stream: int) -> None:
         self._stream = stream
-        for name, tensor in zip(self._inputs, inputs):
+        for name, tensor in zip(self._loaded.inputs, inputs):
             self.bind_input(name, tensor.shape, self._on_device(name, tensor))
-        for name, tensor in zip(self._outputs, outputs):
+        for name, tensor in zip(self._loaded.outputs, outputs):
             self.bind(name, self._on_device(name, tensor))
         self._check(inputs, outputs)
 
@@ -147,13 +144,13 @@ class ExecutionContext:
 
         ``lap`` hears of each part when it has been enqueued: engine or copies.
         """
-        for name, tensor, address in zip(self._inputs, inputs, on_host):
+        for name, tensor, address in zip(self._loaded.inputs, inputs, on_host):
             if tensor.device_type != CUDA:
                 cuda.copy_to_device(self._staging[name].address, address, tensor.nbytes, self._stream)
         lap("copies")
         self.execute()
         lap("engine")
-        for name, tensor, address in zip(self._outputs, outputs, on_host[len(inputs) :]):
+        for name, tensor, address in zip(self._loaded.outputs, outputs, on_host[len(inputs) :]):
             if tensor.device_type != CUDA:
                 cuda.copy_to_host(address, self._staging[name].address, tensor.nbytes, self._stream)
         lap("copies")
@@ -161,17 +158,17 @@ class ExecutionContext:
     def _without_memory(self) -> Any:
         trt = load_tensorrt()
         if hasattr(trt, "ExecutionContextAllocationStrategy"):  # from TensorRT 10 on, and from 11 on the only way
-            return self._engine.create_execution_context(trt.ExecutionContextAllocationStrategy.USER_MANAGED)
+            return self._loaded.engine.create_execution_context(trt.ExecutionContextAllocationStrategy.USER_MANAGED)
         else:
-            return self._engine.create_execution_context_without_device_memory()
+            return self._loaded.engine.create_execution_context_without_device_memory()
 
     def _share_memory(self) -> None:
         """Have activations where all others that share memory on this stream have theirs."""
-        if hasattr(self._engine, "device_memory_size_v2"):  # from TensorRT 10.1 on
-            size = self._engine.device_memory_size_v2
+        if hasattr(self._loaded.engine, "device_memory_size_v2"):  # from TensorRT 10.1 on
+            size = self._loaded.engine.device_memory_size_v2
         else:
-            size = self._engine.device_memory_size
-        self._memory = cuda.scratch(self._device_id, self._stream, size)
+            size = self._loaded.engine.device_memory_size
+        self._memory = cuda.scratch(self._loaded.device_id, self._stream, size)
         if hasattr(self._context, "set_device_memory"):  # from TensorRT 10.1 on
             self._context.set_device_memory(self._memory.address, size)
         else:
@@ -182,16 +179,18 @@ class ExecutionContext:
         shapes = tuple(tensor.shape for tensor in (*inputs, *outputs))
         if shapes == self._checked:
             return
-        for name, tensor in zip(self._outputs, outputs):
+        for name, tensor in zip(self._loaded.outputs, outputs):
             computed = tuple(self._context.get_tensor_shape(name))
             if computed != tensor.shape:
-                raise EngineError(f"{self._symbol}: TensorRT computes {name} as {computed}, TVM has {tensor.shape}")
+                raise EngineError(
+                    f"{self._loaded.symbol}: TensorRT computes {name} as {computed}, TVM has {tensor.shape}"
+                )
         self._checked = shapes
 
     def bind_input(self, name: str, shape: Tuple[int, ...], address: int) -> None:
         if self._shapes.get(name) != shape:
             if not self._context.set_input_shape(name, shape):
-                raise EngineError(f"{self._symbol}: TensorRT refuses the shape {shape} of input {name!r}")
+                raise EngineError(f"{self._loaded.symbol}: TensorRT refuses the shape {shape} of input {name!r}")
             self._shapes[name] = shape
         self.bind(name, address)
 
@@ -202,20 +201,20 @@ class ExecutionContext:
 
     def execute(self) -> None:
         if not self._context.execute_async_v3(self._stream):
-            raise EngineError(f"{self._symbol}: TensorRT failed to run the engine; the log says why")
+            raise EngineError(f"{self._loaded.symbol}: TensorRT failed to run the engine; the log says why")
 
     def bind_random(self, shapes: Mapping[str, Tuple[int, ...]]) -> List[cuda.DeviceBuffer]:
         """Bind inputs of random values in these shapes, and outputs; returns the memory, for the caller to keep."""
         buffers: List[cuda.DeviceBuffer] = []
         trt = load_tensorrt()
         for name, shape in shapes.items():
-            value = random_values(shape, trt.nptype(self._engine.get_tensor_dtype(name)))
+            value = random_values(shape, trt.nptype(self._loaded.engine.get_tensor_dtype(name)))
             buffers.append(cuda.DeviceBuffer(value.nbytes))
             cuda.copy_to_device(buffers[-1].address, value.ctypes.data, value.nbytes, self._stream)
             cuda.synchronize(self._stream)
             self.bind_input(name, shape, buffers[-1].address)
-        for name in self._outputs:
-            dtype = np.dtype(trt.nptype(self._engine.get_tensor_dtype(name)))
+        for name in self._loaded.outputs:
+            dtype = np.dtype(trt.nptype(self._loaded.engine.get_tensor_dtype(name)))
             size = int(np.prod(self._context.get_tensor_shape(name), dtype=np.int64)) * dtype.itemsize
             buffers.append(cuda.DeviceBuffer(size))
             self.bind(name, buffers[-1].address)

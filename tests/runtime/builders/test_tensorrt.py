@@ -53,7 +53,7 @@ CLASSES = {
     "output": "ITensor",
     "plan": "IHostMemory",
     "self._runtime": "Runtime",
-    "self._engine": "ICudaEngine",
+    "self._loaded.engine": "ICudaEngine",
     "self._plan.engine": "ICudaEngine",
     "self._context": "IExecutionContext",
 }
@@ -160,7 +160,7 @@ class Some(NamedTuple):
 
 HAS_PRECISION = 'hasattr(layer, "precision")'
 HAS_STRATEGY = 'hasattr(trt, "ExecutionContextAllocationStrategy")'
-HAS_SIZE_V2 = 'hasattr(self._engine, "device_memory_size_v2")'
+HAS_SIZE_V2 = 'hasattr(self._loaded.engine, "device_memory_size_v2")'
 # Names that some releases lack, by the same modules. Those until 10 are in 10.16.1, and gone in 11.0.0 and 11.4.0;
 # of the builder's flags, NVIDIA's list "Removed Python APIs and Replacements" from 10 to 11 says it too.
 SOME_RELEASES = {
