@@ -54,7 +54,7 @@ def _with_engine(function: relay.Function, device_id: int) -> relay.Function:
     constants = {node.name: value for node, value in zip(graph.constants(), constants_of(function))}
     compiled = Subgraph(graph, constants).compiled_plan(device_id)
     plan = relay.const(np.frombuffer(compiled.plan, "uint8"))
-    # TVM walks the body to collect constants: the plan has to be in it, and nothing has to need it.
+    # Code generation takes the constants from the body: the plan has to be in it, and nothing has to need it.
     function = _with_body(function, relay.TupleGetItem(relay.Tuple([function.body, plan]), 0))
     return function.with_attr(ENGINE_ATTR, json.dumps(compiled.facts))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import contextlib
 import functools
 import hashlib
 import os
@@ -43,14 +42,17 @@ def write_constants(graph: Graph, values: Iterable[np.ndarray]) -> Path:
     digest = hashlib.sha256("".join(node.attrs[DIGEST_ATTR] for node in nodes).encode()).hexdigest()
     path = _folder(os.getpid()) / digest
     if not path.exists():
-        with tempfile.NamedTemporaryFile(dir=path.parent) as file:
-            for offset, value in zip(graph.offsets(), values):
-                file.seek(offset)
-                file.write(np.ascontiguousarray(value).data)
-            file.truncate(graph.offsets()[-1])
-            file.flush()
-            with contextlib.suppress(FileExistsError):  # another thread was faster
-                os.link(file.name, path)  # as a whole, or not at all
+        file = tempfile.NamedTemporaryFile(dir=path.parent, delete=False)
+        try:
+            with file:
+                for offset, value in zip(graph.offsets(), values):
+                    file.seek(offset)
+                    file.write(np.ascontiguousarray(value).data)
+                file.truncate(graph.offsets()[-1])
+            os.replace(file.name, path)  # as a whole, or not at all
+        except BaseException:
+            os.unlink(file.name)
+            raise
     return path
 
 

@@ -17,8 +17,8 @@ from ..relay_ir import ENGINE_ATTR, OPTIONS_ATTR, PROFILES_ATTR, attributes, ten
 def serialize(function: relay.Function, symbol: str, options: CompileOptions) -> Graph:
     """Serialize a partitioned function.
 
-    Constants are named ``<symbol>_const_<i>`` in the order in which TVM's ExprVisitor meets them: TVM walks
-    the function a second time to collect their values (``UpdateConstants``), by the same names.
+    Constants are named ``<symbol>_const_<i>`` in the order in which TVM's ExprVisitor meets them, which is also that
+    of their values from `constants_of`.
 
     Parameters
     ----------

@@ -16,8 +16,8 @@ def subgraphs(library: tvm.runtime.Module) -> List[Subgraph]:
     Parameters
     ----------
     library : tvm.runtime.Module
-        What ``load_module`` returned. It has its subgraphs from when an executor is made of it: TVM hands out the
-        weights then.
+        What ``load_module`` returned. It has its subgraphs from when an executor is made of it: TVM
+        initializes them then.
 
     Raises
     ------
