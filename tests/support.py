@@ -40,10 +40,21 @@ def run_tvm(mod: tvm.IRModule, inputs: Arrays, params: Optional[Arrays] = None, 
 
 
 def run_graph(graph_module: GraphModule, inputs: Arrays) -> List[np.ndarray]:
-    """The outputs of one call of a graph executor; with CUDA graphs, of the third, which launches what was captured."""
-    for _ in range(3 if os.environ.get("TVM_TENSORRT_CUDA_GRAPH") == "1" else 1):
+    """The outputs of a call of a graph executor.
+
+    With CUDA graphs, of three calls, which must agree: one that is enqueued, one that is then captured, and one that
+    launches what was captured.
+    """
+
+    def call() -> List[np.ndarray]:
         graph_module.run(**inputs)
-    return [graph_module.get_output(i).numpy() for i in range(graph_module.get_num_outputs())]
+        return [graph_module.get_output(i).numpy() for i in range(graph_module.get_num_outputs())]
+
+    outputs = call()
+    for _ in range(2 if os.environ.get("TVM_TENSORRT_CUDA_GRAPH") == "1" else 0):
+        for output, again in zip(outputs, call()):
+            np.testing.assert_array_equal(again, output)
+    return outputs
 
 
 def compile_library(mod: tvm.IRModule, path: Path, target: str = "llvm", params: Optional[Arrays] = None) -> Path:

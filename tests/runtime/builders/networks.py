@@ -22,6 +22,9 @@ from ..support import Network, call
 
 Shape = Tuple[int, ...]
 
+# Where each engine converts a graph.
+CONVERTS = {"onnxruntime": "onnxruntime", "tensorrt": "tensorrt_build"}
+
 
 @dataclasses.dataclass(frozen=True)
 class Built:
@@ -88,7 +91,8 @@ class Built:
         inputs = self.inputs()
         want = self.expected(*inputs)
         monkeypatch.setenv("TVM_TENSORRT_ENGINE", engine)
-        monkeypatch.setattr(f"relay_trt.runtime.engines.{engine}.convert", lambda _, __, net: self.add_to(net))
+        module = f"relay_trt.runtime.engines.{CONVERTS[engine]}"
+        monkeypatch.setattr(f"{module}.convert", lambda _, __, net: self.add_to(net))
         net = Network()
         entries = [net.input(*shape, dtype=dtype) for shape, dtype in self.declared()]
         output = net.kernel("built by hand", *entries, shape=self.output_shape(), dtype=want.dtype.name)
