@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import logging
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
@@ -500,7 +501,10 @@ class TensorRTBuilder(NetworkBuilder):
             value = value.astype(np.int32)  # indices, which are below 2**31 as every dimension is
         value = np.ascontiguousarray(value)
         self._weights.append(value)
-        return self._trt.Weights(value)
+        # An array that does not own its memory: a network of TensorRT 8.6 that has a layer is never freed, as its
+        # bindings have the two keep each other alive, and with it stays what weights hold.
+        memory = (ctypes.c_uint8 * value.nbytes).from_address(value.ctypes.data)
+        return self._trt.Weights(np.frombuffer(memoryview(memory), value.dtype))
 
     def _checked(self, layer: Any) -> Any:
         """TensorRT reports a refused layer by returning None, with the reason in its log."""
