@@ -41,9 +41,12 @@ def build_plan(request: BuildRequest, monitor: Optional[Any]) -> Any:
     """
     trt = load_tensorrt()
     with cuda.device(request.device_id):
-        typed = request.use_fp16 and (request.settings.strong_types or not hasattr(trt.BuilderFlag, "FP16"))
         graph, constants = request.graph, request.constants
-        if typed:
+        if request.use_fp16:
+            typed = request.settings.strong_types or not hasattr(trt.BuilderFlag, "FP16")
+        else:  # a model's own float16 says where it wants that; calibration chooses types itself
+            typed = _has_float16(graph) and request.calibration is None
+        if request.use_fp16 and typed:
             graph, constants = in_half(graph, constants)
         net = TensorRTBuilder(strongly_typed=typed)
         convert(graph, constants, net)
@@ -88,14 +91,17 @@ def _configure(config: Any, net: TensorRTBuilder, request: BuildRequest, calibra
 
 def _set_precision_flags(config: Any, net: TensorRTBuilder, request: BuildRequest) -> None:
     trt = load_tensorrt()
-    halves = any(spec.dtype == "float16" for node in request.graph.nodes for spec in node.outputs)
     # TensorRT 11 has none of these flags: its networks are always strongly typed.
-    if (request.use_fp16 or halves) and hasattr(trt.BuilderFlag, "FP16"):
+    if (request.use_fp16 or _has_float16(request.graph)) and hasattr(trt.BuilderFlag, "FP16"):
         config.set_flag(trt.BuilderFlag.FP16)
     if net.has_quantized_tensors and hasattr(trt.BuilderFlag, "INT8"):
         config.set_flag(trt.BuilderFlag.INT8)
     if net.has_float32_layers:
         config.set_flag(trt.BuilderFlag.OBEY_PRECISION_CONSTRAINTS)
+
+
+def _has_float16(graph: Graph) -> bool:
+    return any(spec.dtype == "float16" for node in graph.nodes for spec in node.outputs)
 
 
 def _optimization_profile(net: TensorRTBuilder, graph: Graph, profiles: Sequence[Profile]) -> Optional[Any]:
