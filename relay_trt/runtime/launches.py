@@ -23,7 +23,7 @@ _libc = ctypes.CDLL(None)
 MAX_LAUNCHES = 16
 MAX_NDIM = 8  # TensorRT's own limit
 #: What the generated code asks for: a library may have been compiled for another layout.
-QUESTION = "launches, version 1"
+QUESTION = "launches, version 2"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,8 +40,10 @@ class Captured:
         The ``CUcontext`` that it belongs to.
     stream : int
         The only stream on which it may be launched.
-    staging : sequence of int
-        For each tensor the address of pinned memory where the graph reads or writes it; 0 where it does that in place.
+    pinned : sequence of int
+        For each tensor the address of pinned memory through which it is copied; 0 where it needs none.
+    device : sequence of int
+        For each tensor where on the GPU pinned memory is copied to before the launch; 0 where the graph copies.
     synchronize : bool
         Whether a tensor lies on the host, so that the call must wait for the GPU.
     owner : object
@@ -52,7 +54,8 @@ class Captured:
     graph: int
     context: int
     stream: int
-    staging: Sequence[int]
+    pinned: Sequence[int]
+    device: Sequence[int]
     synchronize: bool
     owner: Any
 
@@ -90,7 +93,7 @@ class Launches:
 
     def seen(self, tensors: Sequence[TensorView]) -> bool:
         """Whether a call with these tensors came lately: one that comes again is worth capturing."""
-        call = tuple((tensor.address, tensor.shape) for tensor in tensors)
+        call = tuple((tensor.address, tensor.device_type, tensor.shape) for tensor in tensors)
         with self._changing:
             again = call in self._seen
             self._seen[call] = None
@@ -112,8 +115,9 @@ class Launches:
                 launch.graph, launch.context, launch.stream = captured.graph, captured.context, captured.stream
                 launch.synchronize = captured.synchronize
                 launch.last_use = time.monotonic_ns()
-                for kept, tensor, staging in zip(launch.tensors, tensors, captured.staging):
-                    kept.data, kept.staging, kept.nbytes = tensor.address, staging, tensor.nbytes
+                for kept, tensor, pinned, device in zip(launch.tensors, tensors, captured.pinned, captured.device):
+                    kept.data, kept.pinned, kept.device = tensor.address, pinned, device
+                    kept.nbytes, kept.device_type = tensor.nbytes, tensor.device_type
                     kept.ndim, kept.dtype = len(tensor.shape), tensor.raw_dtype
                     kept.shape[: len(tensor.shape)] = tensor.shape
             self._table.used = max(self._table.used, place + 1)
@@ -145,8 +149,10 @@ class Launches:
 class _Tensor(ctypes.Structure):
     _fields_ = [
         ("data", ctypes.c_void_p),
-        ("staging", ctypes.c_void_p),
+        ("pinned", ctypes.c_void_p),
+        ("device", ctypes.c_void_p),
         ("nbytes", ctypes.c_int64),
+        ("device_type", ctypes.c_int32),
         ("ndim", ctypes.c_int32),
         ("dtype", ctypes.c_uint32),
         ("shape", ctypes.c_int64 * MAX_NDIM),

@@ -20,8 +20,14 @@ from ...support import compile_for_vm, module, random
 
 pytestmark = pytest.mark.gpu
 
-CPU, GPU = tvm.cpu(0), tvm.cuda(0)
-PLACES = {"device": [GPU, GPU], "host": [CPU, CPU], "host to device": [CPU, GPU], "device to host": [GPU, CPU]}
+CPU, GPU, PINNED = tvm.cpu(0), tvm.cuda(0), tvm.runtime.Device(3, 0)
+PLACES = {
+    "device": [GPU, GPU],
+    "host": [CPU, CPU],
+    "host to device": [CPU, GPU],
+    "device to host": [GPU, CPU],
+    "pinned": [PINNED, PINNED],
+}
 WEIGHT = random((5, 7))
 
 
@@ -72,6 +78,15 @@ def test_a_call_that_comes_again_does_not_reach_python(devices: List[Any], runs:
     function = dense(3, tmp_path)
     x, y = tensors(3, devices)
     for seed in range(6):
+        check(function, x, y, seed)
+    assert len(runs) == 2
+
+
+def test_a_large_tensor_on_the_host(runs: List[Any], tmp_path: Path) -> None:
+    """It is copied in parts, while the GPU fetches those that are."""
+    function = dense(50_001, tmp_path)
+    x, y = tensors(50_001, [CPU, CPU])
+    for seed in range(4):
         check(function, x, y, seed)
     assert len(runs) == 2
 
