@@ -168,14 +168,16 @@ class Bench:
     def _makers_on_host(self) -> Dict[str, Maker]:
         data, device = self._network.data, self._device
 
-        def on_host() -> Candidate:
+        @functools.lru_cache(maxsize=None)
+        def module() -> GraphModule:
             self._export("llvm")
-            return candidates.by_graph_executor_on_host(self._deploy("llvm", self._folder / "cold").module, data)
+            return self._deploy("llvm", self._folder / "cold").module
 
         return {
-            "host": on_host,
+            "host": lambda: candidates.by_graph_executor_on_host(module(), data),
             "host-graph": lambda: candidates.by_cuda_graph_from_host(self._plan, data, device, copies=False),
-            "host-graph-copies": lambda: candidates.by_cuda_graph_from_host(self._plan, data, device, copies=True),
+            "arrays": lambda: candidates.by_graph_executor_from_arrays(module(), data),
+            "arrays-graph": lambda: candidates.by_cuda_graph_from_host(self._plan, data, device, copies=True),
         }
 
     def _serialized(self) -> Any:
@@ -213,11 +215,15 @@ class Bench:
         modules = [GraphModule(library["default"](device)) for _ in range(THREADS)]
         ours = [candidates.by_graph_executor(module, data, device) for module in modules]
         if self._on_gpu:
-            ours = [candidates.on_a_stream(one, device) for one in ours]
-            bare = [candidates.by_plan(self._plan, data, device) for _ in modules]
+            compared = {
+                "relay_trt": [candidates.on_a_stream(one, device) for one in ours],
+                "enqueue": [candidates.by_plan(self._plan, data, device) for _ in modules],
+                "graph": [candidates.by_cuda_graph(self._plan, data, device) for _ in modules],
+            }
         else:
             bare = [candidates.by_onnxruntime(self._serialized(), data) for _ in modules]
-        calls = {"relay_trt": [one.call for one in ours], "bare": [one.call for one in bare]}
+            compared = {"relay_trt": ours, "onnxruntime": bare}
+        calls = {name: [one.call for one in some] for name, some in compared.items()}
         rates: Dict[str, List[float]] = {name: [] for name in calls}
         for name in timing.turns(list(calls), timing.ROUNDS):
             rates[name].append(timing.throughput(calls[name], seconds / timing.ROUNDS))

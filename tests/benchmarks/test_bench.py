@@ -51,7 +51,7 @@ def test_the_rows_of_a_case(document: Dict[str, Any]) -> None:
     assert set(case["compile"]) == {"partition", "relay.build", "export"}
     assert set(case["build"]) == {"cold", "plan cache"}
     assert case["threads"]["relay_trt"] > 0
-    assert case["threads"]["bare"] > 0
+    assert case["threads"]["onnxruntime"] > 0
 
 
 def test_the_verdicts_of_a_run(document: Dict[str, Any]) -> None:

@@ -44,7 +44,7 @@ def gpu_case(**changed: float) -> Dict[str, Any]:
         host=row(values["host"]),
     )
     made["rows"].update({"host-graph": row(2e-4), "pytorch-graph": row(values["pytorch"], about="NHWC")})
-    made["threads"] = {"relay_trt": values["threads"], "bare": 10000.0}
+    made["threads"] = {"relay_trt": values["threads"], "enqueue": 5000.0, "graph": 10000.0}
     return made
 
 
@@ -126,7 +126,7 @@ def test_reports_are_drawn_from_what_is_stored(tmp_path: Path, monkeypatch: pyte
     assert drawn["command"].splitlines() == [first["command"], second["command"]]
     text = (tmp_path / "drawn" / "bench_gpu.md").read_text()
     assert "| vgg16 | 0.105 | 0.1 |" in text
-    assert "calls a second by 8 modules in 8 threads 9500, by 8 bare engines in as many 1e+04" in text
+    assert "8 threads: relay_trt 9500, TensorRT, execute_async_v3 5000, TensorRT, CUDA graph 1e+04" in text
     assert (tmp_path / "drawn" / "bench_gpu.png").read_bytes().startswith(b"\x89PNG")
 
 
