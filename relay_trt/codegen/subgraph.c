@@ -93,8 +93,7 @@ typedef struct {
   int64_t last_use; /* nanoseconds of CLOCK_MONOTONIC */
   struct {
     char* data;
-    char* pinned; /* memory for a tensor on the host that is not pinned, or NULL */
-    char* device; /* where pinned memory is copied to; NULL where that is a part of the graph */
+    char* staging; /* pinned memory for a tensor that is not, or NULL */
     int64_t nbytes;
     int32_t device_type;
     int32_t ndim;
@@ -107,7 +106,6 @@ typedef struct {
   int (*get_context)(void** context);
   int (*push_context)(void* context);
   int (*pop_context)(void** context);
-  int (*copy_to_device)(void* device, const void* host, size_t size, void* stream);
   int (*launch)(void* graph, void* stream);
   int (*synchronize)(void* stream);
   int64_t used; /* how many of the places were ever used */
@@ -164,35 +162,23 @@ static int is_tensor(const Launch* launch, int i, const Tensor* tensor) {
   return 1;
 }
 
-/* Copy a tensor from the host to the GPU, which fetches one part while the next is copied into pinned memory. */
-static int copy_to_device(const Launches* cuda, const Launch* launch, int i) {
-  const int64_t nbytes = launch->tensors[i].nbytes, least = 1 << 16; /* less is not worth a copy of its own */
-  const int64_t part = nbytes / 4 > least ? nbytes / 4 : least;
-  int failed = 0;
-  for (int64_t done = 0; done < nbytes && !failed; done += part) {
-    size_t size = (size_t)(nbytes - done < part ? nbytes - done : part);
-    char* pinned = launch->tensors[i].pinned + done;
-    memcpy(pinned, launch->tensors[i].data + done, size);
-    failed = cuda->copy_to_device(launch->tensors[i].device + done, pinned, size, launch->stream);
-  }
-  return failed;
-}
-
 /* Launch a captured call, with its lock held. Where CUDA reports an error, Python runs the call and says what it was. */
 static int launch_one(const Launches* cuda, Launch* launch) {
   void* current = NULL;
   struct timespec now;
-  int failed = 0;
+  int failed;
   if (cuda->get_context(&current) != 0) return 0;
   if (current != launch->context && cuda->push_context(launch->context) != 0) return 0;
-  for (int i = 0; i < @NUM_INPUTS@ && !failed; ++i) {
-    if (launch->tensors[i].pinned) failed = copy_to_device(cuda, launch, i);
+  for (int i = 0; i < @NUM_INPUTS@; ++i) {
+    if (launch->tensors[i].staging) {
+      memcpy(launch->tensors[i].staging, launch->tensors[i].data, (size_t)launch->tensors[i].nbytes);
+    }
   }
-  if (!failed) failed = cuda->launch(launch->graph, launch->stream);
+  failed = cuda->launch(launch->graph, launch->stream);
   if (!failed && launch->synchronize) failed = cuda->synchronize(launch->stream);
   for (int i = @NUM_INPUTS@; i < @NUM_TENSORS@ && !failed; ++i) {
-    if (launch->tensors[i].pinned) {
-      memcpy(launch->tensors[i].data, launch->tensors[i].pinned, (size_t)launch->tensors[i].nbytes);
+    if (launch->tensors[i].staging) {
+      memcpy(launch->tensors[i].data, launch->tensors[i].staging, (size_t)launch->tensors[i].nbytes);
     }
   }
   if (current != launch->context) cuda->pop_context(&current);

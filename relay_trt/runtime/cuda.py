@@ -85,12 +85,11 @@ def stream() -> Iterator[int]:
         call("cudaStreamDestroy", handle)
 
 
-#: What generated code calls of the driver, by the names that it has for it, in its order.
+#: What generated code calls of the driver, by the names that it has for it.
 DRIVER_FUNCTIONS = {
     "get_context": "cuCtxGetCurrent",
     "push_context": "cuCtxPushCurrent_v2",
     "pop_context": "cuCtxPopCurrent_v2",
-    "copy_to_device": "cuMemcpyHtoDAsync_v2",
     "launch": "cuGraphLaunch",
     "synchronize": "cuStreamSynchronize",
 }

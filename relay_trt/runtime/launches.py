@@ -40,10 +40,8 @@ class Captured:
         The ``CUcontext`` that it belongs to.
     stream : int
         The only stream on which it may be launched.
-    pinned : sequence of int
-        For each tensor the address of pinned memory through which it is copied; 0 where it needs none.
-    device : sequence of int
-        For each tensor where on the GPU pinned memory is copied to before the launch; 0 where the graph copies.
+    staging : sequence of int
+        For each tensor the address of pinned memory where the graph reads or writes it; 0 where it does that in place.
     synchronize : bool
         Whether a tensor lies on the host, so that the call must wait for the GPU.
     owner : object
@@ -54,8 +52,7 @@ class Captured:
     graph: int
     context: int
     stream: int
-    pinned: Sequence[int]
-    device: Sequence[int]
+    staging: Sequence[int]
     synchronize: bool
     owner: Any
 
@@ -115,9 +112,9 @@ class Launches:
                 launch.graph, launch.context, launch.stream = captured.graph, captured.context, captured.stream
                 launch.synchronize = captured.synchronize
                 launch.last_use = time.monotonic_ns()
-                for kept, tensor, pinned, device in zip(launch.tensors, tensors, captured.pinned, captured.device):
-                    kept.data, kept.pinned, kept.device = tensor.address, pinned, device
-                    kept.nbytes, kept.device_type = tensor.nbytes, tensor.device_type
+                for kept, tensor, staging in zip(launch.tensors, tensors, captured.staging):
+                    kept.data, kept.staging, kept.nbytes = tensor.address, staging, tensor.nbytes
+                    kept.device_type = tensor.device_type
                     kept.ndim, kept.dtype = len(tensor.shape), tensor.raw_dtype
                     kept.shape[: len(tensor.shape)] = tensor.shape
             self._table.used = max(self._table.used, place + 1)
@@ -149,8 +146,7 @@ class Launches:
 class _Tensor(ctypes.Structure):
     _fields_ = [
         ("data", ctypes.c_void_p),
-        ("pinned", ctypes.c_void_p),
-        ("device", ctypes.c_void_p),
+        ("staging", ctypes.c_void_p),
         ("nbytes", ctypes.c_int64),
         ("device_type", ctypes.c_int32),
         ("ndim", ctypes.c_int32),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import threading
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -84,13 +84,12 @@ class ExecutionContext:
                 self._staging.clear()
 
     def run(self, inputs: Sequence[TensorView], outputs: Sequence[TensorView], stream: int) -> None:
+        tensors = (*inputs, *outputs)
         with self._lock:
             self._bind_all(inputs, outputs, stream)
-            self._copy_to_device(inputs)
-            self.execute()
-            self._copy_to_host(outputs, [tensor.address for tensor in outputs])
+            self._enqueue(inputs, outputs, [tensor.address for tensor in tensors])
             # The host may change or read its tensors as soon as this returns, and another stream begin the next run.
-            if self._loaded.one_context or any(tensor.device_type != CUDA for tensor in (*inputs, *outputs)):
+            if self._loaded.one_context or any(tensor.device_type != CUDA for tensor in tensors):
                 cuda.synchronize(stream)
 
     def timed(self, inputs: Sequence[TensorView], outputs: Sequence[TensorView], stream: int) -> cuda.Stopwatch:
@@ -98,12 +97,7 @@ class ExecutionContext:
         with self._lock:
             self._bind_all(inputs, outputs, stream)
             watch = cuda.Stopwatch(stream)
-            self._copy_to_device(inputs)
-            watch.lap("copies")
-            self.execute()
-            watch.lap("engine")
-            self._copy_to_host(outputs, [tensor.address for tensor in outputs])
-            watch.lap("copies")
+            self._enqueue(inputs, outputs, [tensor.address for tensor in (*inputs, *outputs)], watch.lap)
             cuda.synchronize(stream)
             return watch
 
@@ -120,17 +114,12 @@ class ExecutionContext:
     ) -> Captured:
         """What `run` has just done with these tensors, as a graph."""
         tensors = (*inputs, *outputs)
-        buffers = [cuda.PinnedBuffer(tensor.nbytes) if tensor.device_type == CPU else None for tensor in tensors]
-        pinned = [buffer.address if buffer else 0 for buffer in buffers]
-        # What is not pinned is copied before each launch, in parts.
-        device = [self._staging[name].address if at else 0 for name, at in zip(self._loaded.inputs, pinned)]
-        destinations = [at or tensor.address for tensor, at in zip(outputs, pinned[len(inputs) :])]
+        pinned = [cuda.PinnedBuffer(tensor.nbytes) if tensor.device_type == CPU else None for tensor in tensors]
+        on_host = [buffer.address if buffer else tensor.address for buffer, tensor in zip(pinned, tensors)]
 
         def enqueue(capturing: int) -> None:
             self._stream = capturing
-            self._copy_to_device(inputs, but=(CUDA, CPU))
-            self.execute()
-            self._copy_to_host(outputs, destinations)
+            self._enqueue(inputs, outputs, on_host)
 
         with self._lock:
             graph = cuda.ExecutableGraph(enqueue)
@@ -139,23 +128,32 @@ class ExecutionContext:
             graph.address,
             cuda.current_context(),
             stream,
-            pinned,
-            device=[*device, *[0] * len(outputs)],
+            staging=[buffer.address if buffer else 0 for buffer in pinned],
             synchronize=any(tensor.device_type != CUDA for tensor in tensors),
-            owner=(self, buffers, graph),
+            owner=(self, pinned, graph),
         )
 
-    def _copy_to_device(self, inputs: Sequence[TensorView], but: Sequence[int] = (CUDA,)) -> None:
-        """Enqueue the copies of inputs to where they are staged, but of those on some types of devices."""
-        for name, tensor in zip(self._loaded.inputs, inputs):
-            if tensor.device_type not in but:
-                cuda.copy_to_device(self._staging[name].address, tensor.address, tensor.nbytes, self._stream)
+    def _enqueue(
+        self,
+        inputs: Sequence[TensorView],
+        outputs: Sequence[TensorView],
+        on_host: Sequence[int],
+        lap: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """Enqueue a run and the copies from and to the host, where each tensor lies at the address in ``on_host``.
 
-    def _copy_to_host(self, outputs: Sequence[TensorView], destinations: Sequence[int]) -> None:
-        """Enqueue the copies of outputs that are not on the GPU, each to its address."""
-        for name, tensor, destination in zip(self._loaded.outputs, outputs, destinations):
+        ``lap`` hears of each part when it has been enqueued: engine or copies.
+        """
+        for name, tensor, address in zip(self._loaded.inputs, inputs, on_host):
             if tensor.device_type != CUDA:
-                cuda.copy_to_host(destination, self._staging[name].address, tensor.nbytes, self._stream)
+                cuda.copy_to_device(self._staging[name].address, address, tensor.nbytes, self._stream)
+        lap("copies")
+        self.execute()
+        lap("engine")
+        for name, tensor, address in zip(self._loaded.outputs, outputs, on_host[len(inputs) :]):
+            if tensor.device_type != CUDA:
+                cuda.copy_to_host(address, self._staging[name].address, tensor.nbytes, self._stream)
+        lap("copies")
 
     def _without_memory(self) -> Any:
         trt = load_tensorrt()

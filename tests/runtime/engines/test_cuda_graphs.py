@@ -82,15 +82,6 @@ def test_a_call_that_comes_again_does_not_reach_python(devices: List[Any], runs:
     assert len(runs) == 2
 
 
-def test_a_large_tensor_on_the_host(runs: List[Any], tmp_path: Path) -> None:
-    """It is copied in parts, while the GPU fetches those that are."""
-    function = dense(50_001, tmp_path)
-    x, y = tensors(50_001, [CPU, CPU])
-    for seed in range(4):
-        check(function, x, y, seed)
-    assert len(runs) == 2
-
-
 def test_it_can_be_turned_off(runs: List[Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TVM_TENSORRT_CUDA_GRAPH", "0")
     function = dense(3, tmp_path)
