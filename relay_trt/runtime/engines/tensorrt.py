@@ -168,7 +168,7 @@ class TensorRTEngine(Engine):
         with cuda.device(self._plan.device_id):
             try:
                 # Of its own: the graph holds the addresses of this context's memory.
-                context = ExecutionContext(self._plan, stream, shares_memory=True)
+                context = ExecutionContext(self._plan, stream)
                 context.run(inputs, outputs, stream)  # TensorRT must have run once in these shapes
                 return context.captured(self, inputs, outputs, stream)
             except (EngineError, cuda.CudaError) as error:

@@ -45,14 +45,14 @@ class LoadedPlan:
 class ExecutionContext:
     """An execution context that belongs to one stream, or where it must, to all; and to one caller at a time.
 
+    What belongs to one stream has its activations where all others of that stream have theirs.
+
     Parameters
     ----------
     loaded : LoadedPlan
         What it executes.
     stream : int
         The stream that it belongs to.
-    shares_memory : bool
-        Have activations where all other contexts that do so on this stream have theirs.
 
     Raises
     ------
@@ -60,12 +60,12 @@ class ExecutionContext:
         Where TensorRT cannot make it.
     """
 
-    def __init__(self, loaded: LoadedPlan, stream: int, shares_memory: bool = False) -> None:
+    def __init__(self, loaded: LoadedPlan, stream: int) -> None:
         self._loaded, self._stream = loaded, stream
-        self._context = self._without_memory() if shares_memory else self._loaded.engine.create_execution_context()
+        self._context = loaded.engine.create_execution_context() if loaded.one_context else self._without_memory()
         if self._context is None:
             raise EngineError(f"{self._loaded.symbol}: TensorRT cannot make an execution context; the log says why")
-        if shares_memory:
+        if not loaded.one_context:
             self._share_memory()
         # What TensorRT has been told: most calls come with the same tensors again.
         self._addresses: Dict[str, int] = {}

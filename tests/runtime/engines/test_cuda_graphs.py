@@ -170,15 +170,16 @@ def test_work_that_cannot_be_captured_leaves_the_gpu_usable(tmp_path: Path) -> N
         check(function, x, y, seed)
 
 
-def test_captured_calls_of_a_stream_share_memory(tmp_path: Path) -> None:
+def test_contexts_of_a_stream_share_memory(tmp_path: Path) -> None:
     function = dense(3, tmp_path)
     calls = [tensors(3, [GPU, GPU]) for _ in range(3)]
     for seed in range(4):
         for x, y in calls:
             check(function, x, y, seed)
-    launches = relay_trt.runtime.module.subgraphs[function("id")].launches
-    contexts = [captured.owner[0] for captured in launches._captured.values()]
-    assert len(contexts) == 3
+    subgraph = relay_trt.runtime.module.subgraphs[function("id")]
+    contexts = [captured.owner[0] for captured in subgraph.launches._captured.values()]
+    contexts += subgraph._engines[0].engine._contexts.values()
+    assert len(contexts) == 4
     assert len({id(context._memory) for context in contexts}) == 1
 
 
