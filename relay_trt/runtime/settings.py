@@ -70,7 +70,7 @@ class Settings:
     max_workspace_size: Optional[int] = None
     builder_level: Optional[int] = None
     tactic_sources: Optional[Tuple[str, ...]] = None
-    cuda_graph: bool = False
+    cuda_graph: bool = True
     multi_engine: bool = False
     max_engines: int = 16
     cache_dir: Optional[str] = None
@@ -98,7 +98,7 @@ class Settings:
             max_workspace_size=variables.number("MAX_WORKSPACE_SIZE", "a number of bytes", 0) or None,
             builder_level=variables.number("BUILDER_LEVEL", "a level from 0 to 5", 0, 5),
             tactic_sources=variables.names("TACTIC_SOURCES"),
-            cuda_graph=bool(variables.switch("CUDA_GRAPH")),
+            cuda_graph=variables.switch("CUDA_GRAPH") is not False,
             multi_engine=bool(variables.switch("MULTI_ENGINE")),
             max_engines=variables.number("MAX_ENGINES", "a number of engines above 0", 1) or cls.max_engines,
             cache_dir=variables.text("CACHE_DIR"),

@@ -33,6 +33,7 @@ def test_defaults() -> None:
         ("CACHE_DIR", "/some/where", "cache_dir", "/some/where"),
         ("CACHE_SIZE", "1000", "cache_size", 1000),
         ("CACHE_SIZE", "0", "cache_size", 0),
+        ("CUDA_GRAPH", "0", "cuda_graph", False),
         ("USE_TF32", "0", "use_tf32", False),
         ("USE_TF32", "true", "use_tf32", True),
         ("MAX_WORKSPACE_SIZE", "1024", "max_workspace_size", 1024),
