@@ -80,13 +80,19 @@ class Bench:
     case : dict
         ``"precision"``, ``"batch"``, ``"rows"``; what is found goes here.
     folder : pathlib.Path
-        For libraries and plans.
+        For libraries.
+    engines : pathlib.Path
+        For engines, and the seconds that they took to build; those that are there are not built again.
     on_gpu : bool
         Whether relay_trt runs it by TensorRT.
     """
 
-    def __init__(self, network: measure.Network, case: Dict[str, Any], folder: Path, on_gpu: bool) -> None:
-        self._network, self._case, self._folder, self._on_gpu = network, case, folder, on_gpu
+    def __init__(
+        self, network: measure.Network, case: Dict[str, Any], folder: Path, engines: Path, on_gpu: bool
+    ) -> None:
+        self._network, self._case, self._on_gpu = network, case, on_gpu
+        self._folder, self._cold, self._warm = folder, engines / "cold", engines / "warm"
+        self._seconds = engines / "seconds.json"
         self._target = "cuda" if on_gpu else "llvm"
         self._device = tvm.device(self._target, 0)
         self._copies = itertools.count()
@@ -130,16 +136,17 @@ class Bench:
 
     def _build_times(self) -> Deployed:
         """Build with an empty cache, then with the kernel timings of that, then load the plan of the first."""
-        cold, warm = self._folder / "cold", self._folder / "warm"
-        seconds = self._case["build"] = {"cold": self._deploy(self._target, cold).seconds}
-        records = list(cold.glob("timing_*.record"))
-        if records:
-            warm.mkdir(mode=0o700)
-            for record in records:
-                shutil.copy(str(record), str(warm))
-            seconds["timing cache"] = self._deploy(self._target, warm).seconds
-        deployed = self._deploy(self._target, cold)
-        seconds["plan cache"] = deployed.seconds
+        if not self._seconds.exists():
+            seconds = {"cold": self._deploy(self._target, self._cold).seconds}
+            records = list(self._cold.glob("timing_*.record"))
+            if records:
+                self._warm.mkdir(mode=0o700)
+                for record in records:
+                    shutil.copy(str(record), str(self._warm))
+                seconds["timing cache"] = self._deploy(self._target, self._warm).seconds
+            self._seconds.write_text(json.dumps(seconds), encoding="utf-8")
+        deployed = self._deploy(self._target, self._cold)
+        self._case["build"] = {**json.loads(self._seconds.read_text("utf-8")), "plan cache": deployed.seconds}
         return deployed
 
     def _deploy(self, target: str, cache: Path) -> Deployed:
@@ -169,15 +176,20 @@ class Bench:
         data, device = self._network.data, self._device
 
         @functools.lru_cache(maxsize=None)
-        def module() -> GraphModule:
+        def on_host() -> Deployed:
             self._export("llvm")
-            return self._deploy("llvm", self._folder / "cold").module
+            return self._deploy("llvm", self._cold)
+
+        def pinned() -> Candidate:
+            memory = tvm.runtime.Device(tvm.runtime.Device.kDLCUDAHost, 0)
+            return candidates.by_graph_executor_on_host(GraphModule(on_host().library["default"](memory)), data)
 
         return {
-            "host": lambda: candidates.by_graph_executor_on_host(module(), data),
-            "host-graph": lambda: candidates.by_cuda_graph_from_host(self._plan, data, device, copies=False),
-            "arrays": lambda: candidates.by_graph_executor_from_arrays(module(), data),
-            "arrays-graph": lambda: candidates.by_cuda_graph_from_host(self._plan, data, device, copies=True),
+            "host": lambda: candidates.by_graph_executor_on_host(on_host().module, data),
+            "host-graph": lambda: candidates.by_cuda_graph_from_host(self._plan, data, device, copies=True),
+            "pinned": pinned,
+            "pinned-graph": lambda: candidates.by_cuda_graph_from_host(self._plan, data, device, copies=False),
+            "arrays": lambda: candidates.by_graph_executor_from_arrays(on_host().module, data),
         }
 
     def _serialized(self) -> Any:
@@ -296,7 +308,10 @@ def measure_model(name: str, arguments: argparse.Namespace, device: str, done: C
             if "tvm" in rows and reason:
                 rows.remove("tvm")
             with tempfile.TemporaryDirectory() as folder, mock.patch.dict(os.environ, variables):
-                Bench(network, case, Path(folder), device == "gpu").measure(rows, arguments.seconds)
+                level = os.environ.get("TVM_TENSORRT_BUILDER_LEVEL", "default")
+                engines = (arguments.keep or Path(folder)) / f"{name}-{network.shape[-1]}-{precision}-{batch}-{level}"
+                engines.mkdir(mode=0o700, parents=True, exist_ok=True)
+                Bench(network, case, Path(folder), engines, device == "gpu").measure(rows, arguments.seconds)
             if reason and "tvm" in arguments.rows:
                 case["rows"]["tvm"] = {"left out": reason}
             done(case)
@@ -322,6 +337,7 @@ def parse(device: str) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=1.0, help="how long each row is timed at least")
     parser.add_argument("--level", type=int, help="TVM_TENSORRT_BUILDER_LEVEL; else the variable or TensorRT's own")
     parser.add_argument("--image-size", type=int, default=0, help="0 is the one that a network is made for")
+    parser.add_argument("--keep", type=Path, help="keep engines in this folder, and build none that is there")
     parser.add_argument("--output", type=Path, default=measure.RESULTS, help="the folder for JSON, Markdown and plot")
     parser.add_argument("--torch-python", help="a Python with PyTorch and torchvision; else this one, or a python3")
     arguments = parser.parse_args()

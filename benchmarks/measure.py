@@ -25,7 +25,7 @@ from tools import mxnet_zoo
 
 RESULTS = Path(__file__).with_name("results")
 PACKAGES = ("mxnet", "numpy", "onnx", "onnxruntime", "tensorrt")
-PATHS = ("--output", "--torch-python")  # options whose values nobody else needs to know
+PATHS = ("--keep", "--output", "--torch-python")  # options whose values nobody else needs to know
 # Those that change what is measured, and hold no path.
 VARIABLES = tuple(f"TVM_TENSORRT_{name}" for name in ("BUILDER_", "CUDA_GRAPH", "STRONG_TYPES", "TACTIC_", "USE_"))
 

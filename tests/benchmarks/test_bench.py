@@ -26,7 +26,7 @@ def run(*options: str, **variables: str) -> subprocess.CompletedProcess[str]:
 def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("output")
     options = ["--models", "resnet18_v1", "--image-size", "32", "--rows", "onnxruntime", "threads"]
-    done = run(*options, "--seconds", "0.05", "--output", str(folder))
+    done = run(*options, "--seconds", "0.05", "--keep", str(folder / "kept"), "--output", str(folder))
     assert done.returncode == 0, done.stderr
     assert "ONNX Runtime's time" in done.stdout
     return folder
@@ -52,6 +52,17 @@ def test_the_rows_of_a_case(document: Dict[str, Any]) -> None:
     assert set(case["build"]) == {"cold", "plan cache"}
     assert case["threads"]["relay_trt"] > 0
     assert case["threads"]["onnxruntime"] > 0
+
+
+def test_engines_are_kept(output: Path, document: Dict[str, Any], tmp_path: Path) -> None:
+    (plan,) = (output / "kept").rglob("*.plan")
+    written = plan.stat().st_mtime_ns
+    options = ["--models", "resnet18_v1", "--image-size", "32", "--rows", "relay_trt", "--seconds", "0.05"]
+    done = run(*options, "--keep", str(output / "kept"), "--output", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    (case,) = json.loads((tmp_path / "bench_cpu.json").read_text())["results"]["cases"]
+    assert case["build"]["cold"] == document["results"]["cases"][0]["build"]["cold"]
+    assert plan.stat().st_mtime_ns == written
 
 
 def test_the_verdicts_of_a_run(document: Dict[str, Any]) -> None:
