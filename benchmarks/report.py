@@ -28,13 +28,14 @@ ROWS = {
     "pytorch": "PyTorch, eager",
     "pytorch-graph": "PyTorch, CUDA graph",
     "pytorch-compile": "PyTorch, torch.compile",
-    "host": "relay_trt, tensors on the host",
-    "host-graph": "copy to pinned memory, copy, CUDA graph, copy, copy",
-    "pinned": "relay_trt, tensors in pinned memory",
-    "pinned-graph": "copy from pinned memory, CUDA graph, copy",
-    "arrays": "relay_trt, from array to array",
+    "host": "relay_trt, host tensors",
+    "host-graph": "CUDA graph, host tensors",
+    "pinned": "relay_trt, pinned tensors",
+    "pinned-graph": "CUDA graph, pinned tensors",
+    "arrays": "relay_trt, numpy's arrays",
 }
-MARKERS = "osD^vP*Xhd<>"
+ON_HOST = ("host", "host-graph", "pinned", "pinned-graph", "arrays")  # another question: not in the plot
+MARKERS = "osD^vP*X"
 COLUMNS = ("", "p50 ms", "p90 ms", "p99 ms", "host ms", "device ms", "variation", "error", "")
 BUILD_COLUMNS = ("seconds", "subgraphs", "partition", "relay.build", "export", "cold", "timing cache", "plan cache")
 ENVIRONMENT = ("cpu", "cores", "gpu", "versions", "variables")  # what runs that are put together must share
@@ -267,7 +268,7 @@ def _table(columns: Sequence[str], rows: Any) -> Iterator[str]:
 
 
 def plot(document: Document, path: Path) -> None:
-    """p50 of each row, with a line to its p99, on a logarithmic scale; a panel for each precision and batch.
+    """p50 of each row but those on the host, with a line to its p99; a panel for each precision and batch.
 
     Raises
     ------
@@ -283,7 +284,8 @@ def plot(document: Document, path: Path) -> None:
     batches = sorted({batch for _, batch in groups})
     models = list(dict.fromkeys(case["model"] for case in cases))
     shape = (max(len(precisions), 1), max(len(batches), 1))
-    shown = [row for row in ROWS if any("p50" in case["rows"].get(row, {}) for case in cases)]
+    plotted = [row for row in ROWS if row not in ON_HOST]
+    shown = [row for row in plotted if any("p50" in case["rows"].get(row, {}) for case in cases)]
     height = len(models) * (0.2 + 0.13 * len(shown))
     figure = Figure(figsize=(2 + 5 * shape[1], 1.5 + shape[0] * (1 + height)), layout="constrained")
     panels = figure.subplots(*shape, sharey=True, squeeze=False)
@@ -303,7 +305,7 @@ def plot(document: Document, path: Path) -> None:
         panel.grid(alpha=0.3, axis="x")
     handles = {label: h for p in panels.flat for h, label in zip(*p.get_legend_handles_labels())}
     if handles:
-        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3, frameon=False)
+        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=2 * shape[1], frameon=False)
     figure.suptitle(", ".join(str(document[key]) for key in ("gpu", "cpu") if key in document))
     figure.savefig(str(path), dpi=120, metadata={"Software": None})
 
