@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import shutil
 import threading
 from pathlib import Path
 from typing import Any, Callable, List
@@ -11,12 +12,13 @@ import numpy as np
 import pytest
 import tvm
 from tvm import relay
+from tvm.contrib.graph_executor import GraphModule
 
 import relay_trt
 from relay_trt.runtime import cuda
 from relay_trt.runtime.subgraph import Subgraph
 
-from ...support import compile_for_vm, module, random
+from ...support import compile_for_vm, compile_library, module, not_offloaded, random
 
 pytestmark = pytest.mark.gpu
 
@@ -168,6 +170,24 @@ def test_work_that_cannot_be_captured_leaves_the_gpu_usable(tmp_path: Path) -> N
     x, y = tensors(3, [GPU, GPU])
     for seed in range(4):
         check(function, x, y, seed)
+
+
+@pytest.mark.skipif(not shutil.which("nvcc"), reason="TVM's own CUDA code is compiled by nvcc")
+def test_tvm_s_kernels_between_two_subgraphs(runs: List[Any], tmp_path: Path) -> None:
+    """All is on one stream, and waits for nothing else."""
+    first, second = random((9, 7)), random((5, 9), seed=1)
+    between = not_offloaded(relay.nn.dense(relay.var("x", shape=(3, 7)), relay.const(first)))
+    mod = module(relay.nn.dense(between, relay.const(second)))
+    partitioned, _ = relay_trt.partition_for_tensorrt(mod, use_implicit_batch=False)
+    assert len(relay_trt.partition_report(partitioned).subgraphs) == 2
+    library = tvm.runtime.load_module(str(compile_library(partitioned, tmp_path / "library.so", "cuda")))
+    executor = GraphModule(library["default"](GPU))
+    for seed in range(6):
+        value = random((3, 7), seed=seed)
+        executor.run(x=value)
+        expected = np.tanh(value @ first.T) @ second.T
+        np.testing.assert_allclose(executor.get_output(0).numpy(), expected, rtol=1e-4, atol=1e-4)
+    assert len(runs) == 4
 
 
 def test_contexts_of_a_stream_share_memory(tmp_path: Path) -> None:
