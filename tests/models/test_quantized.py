@@ -59,6 +59,32 @@ def test_from_pytorch(name: str, engine: str, tmp_path: Path) -> None:
     assert_within(FEW, run(mod, tmp_path), by_tvm(mod), mod)
 
 
+FLOATS = {
+    "float32": {},
+    "float16 where it is faster": {"TVM_TENSORRT_USE_FP16": "1"},
+    "float16 by types": {"TVM_TENSORRT_USE_FP16": "1", "TVM_TENSORRT_STRONG_TYPES": "1"},
+}
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("variables", FLOATS.values(), ids=FLOATS)
+@pytest.mark.parametrize("name", NAMES)
+def test_products_are_computed_in_int8(
+    name: str, variables: Dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Whatever is asked for of what is not quantized."""
+    for variable, value in {"TVM_TENSORRT_ENGINE": "tensorrt", "TVM_TENSORRT_BUILDER_LEVEL": "0", **variables}.items():
+        monkeypatch.setenv(variable, value)
+    partitioned, _ = relay_trt.partition_for_tensorrt(stored.load(name))
+    library = tvm.runtime.load_module(str(compile_library(partitioned, tmp_path / "library.so")))
+    library["default"](tvm.cpu(0))
+    (subgraph,) = relay_trt.subgraphs(library)
+    subgraph.build()
+    products = [node for node in subgraph.graph.nodes if node.name in ("nn.conv2d", "nn.dense")]
+    assert len(products) > 4
+    assert sum("Int8" in str(layer["Inputs"]) for layer in subgraph.information()) >= len(products)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_stored_network_is_what_pytorch_computes(name: str, tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")

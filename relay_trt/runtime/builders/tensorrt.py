@@ -94,7 +94,9 @@ class TensorRTBuilder(NetworkBuilder):
     ----------
     strongly_typed : bool
         Have TensorRT compute in the network's own types: by a flag where it has one, from 10 on, until 11 where there
-        is nothing else. Before, types are hints, and each layer of float32 is told to compute in it.
+        is nothing else. Before, types are hints.
+    pins_float32 : bool
+        Where types are hints, tell each layer of float32 to compute in it; none could then compute in int8.
 
     Attributes
     ----------
@@ -112,14 +114,14 @@ class TensorRTBuilder(NetworkBuilder):
 
     engine = "TensorRT"
 
-    def __init__(self, strongly_typed: bool = False) -> None:
+    def __init__(self, strongly_typed: bool = False, pins_float32: bool = False) -> None:
         self._trt = trt = load_tensorrt()
         self.builder = trt.Builder(tensorrt_logger())
         # Explicit batch is a flag up to TensorRT 10 and the only way there is from 11 on, where it has no name.
         explicit = getattr(trt.NetworkDefinitionCreationFlag, "EXPLICIT_BATCH", None)
         strong = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None) if strongly_typed else None
         self.strongly_typed = strong is not None
-        self._pins_float32 = strongly_typed and strong is None
+        self._pins_float32 = pins_float32
         self.network = self.builder.create_network(
             sum(1 << int(flag) for flag in (explicit, strong) if flag is not None)
         )

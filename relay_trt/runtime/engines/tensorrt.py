@@ -22,7 +22,7 @@ from ..network import output_name
 from ..progress import run_build, tensorrt_monitor
 from ..tensorrt_library import TensorRTUnavailable, load_tensorrt
 from .base import BuildRequest, Engine, EngineError, Layer, Shapes
-from .tensorrt_build import build_plan
+from .tensorrt_build import build_plan, is_quantized
 from .tensorrt_context import ExecutionContext, LoadedPlan
 
 logger = logging.getLogger("TensorRT")
@@ -108,7 +108,7 @@ class TensorRTEngine(Engine):
         if not request.settings.use_int8:
             return False
         if hasattr(load_tensorrt(), "IInt8EntropyCalibrator2"):
-            return not _is_quantized(request.graph)
+            return not is_quantized(request.graph)
         reason = f"{request.graph.symbol}: this TensorRT has no calibration: quantize the model itself"
         if request.settings.strict:
             raise EngineError(f"{reason}; TVM_TENSORRT_STRICT forbids to go on without int8")
@@ -246,10 +246,6 @@ def _check_version(graph: Graph) -> None:
             f"{graph.symbol} was compiled for TensorRT {'.'.join(map(str, wanted))}, and this is "
             f"{'.'.join(map(str, installed))}: partition with version={installed}"
         )
-
-
-def _is_quantized(graph: Graph) -> bool:
-    return any(node.name in ("qnn.quantize", "qnn.dequantize") for node in graph.nodes)
 
 
 def _uses_float16(described: Mapping[str, Any]) -> bool:

@@ -48,7 +48,7 @@ def build_plan(request: BuildRequest, monitor: Optional[Any]) -> Any:
             typed = _has_float16(graph) and request.calibration is None
         if request.use_fp16 and typed:
             graph, constants = in_half(graph, constants)
-        net = TensorRTBuilder(strongly_typed=typed)
+        net = TensorRTBuilder(strongly_typed=typed, pins_float32=typed and not is_quantized(graph))
         convert(graph, constants, net)
         config = net.builder.create_builder_config()
         # It must outlive the build.
@@ -61,6 +61,11 @@ def build_plan(request: BuildRequest, monitor: Optional[Any]) -> Any:
     if plan is None:
         raise EngineError(f"{graph.symbol}: TensorRT cannot build the engine; the log says why")
     return plan
+
+
+def is_quantized(graph: Graph) -> bool:
+    """Whether the graph says itself what to compute in int8."""
+    return any(node.name in ("qnn.quantize", "qnn.dequantize") for node in graph.nodes)
 
 
 def _configure(config: Any, net: TensorRTBuilder, request: BuildRequest, calibrator: Optional[Any]) -> None:
