@@ -13,7 +13,7 @@ import re
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, NamedTuple, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Sequence
 from unittest import mock
 
 import numpy as np
@@ -28,7 +28,7 @@ from tools import mxnet_zoo
 
 from . import measure, timing
 from .candidates import expect_one_subgraph
-from .quantize import WEIGHTED, folded, quantized
+from .quantize import folded, quantized
 
 MODELS = ("resnet50_v1", "mobilenetv2_1.0")
 
@@ -54,7 +54,7 @@ class Row(NamedTuple):
     name: str
     variables: Mapping[str, str] = {}
     calibrated: bool = False
-    quantized: Tuple[str, ...] = ()  # the operators
+    quantized: bool = False
 
 
 ROWS = (
@@ -66,8 +66,7 @@ ROWS = (
         {"TVM_TENSORRT_USE_INT8": "1", "TENSORRT_NUM_CALI_INT8": str(CALIBRATION_IMAGES)},
         calibrated=True,
     ),
-    Row("int8 by Q/DQ", quantized=WEIGHTED),
-    Row("int8 by Q/DQ, convolutions alone", quantized=("nn.conv2d",)),
+    Row("int8 by Q/DQ", quantized=True),
 )
 
 
@@ -148,11 +147,11 @@ class Bench:
 
     def _library(self, row: Row) -> Path:
         """The library of a row, in a file of its own: of two equal files, the loader would load one."""
-        made = self._folder / f"{'_'.join(row.quantized) or 'float'}.so"
+        made = self._folder / f"{'int8' if row.quantized else 'float'}.so"
         if not made.exists():
             mod = self._model.mod
             if row.quantized:
-                mod = quantized(folded(mod), self._model.calibration, row.quantized)
+                mod = quantized(folded(mod), self._model.calibration)
             partitioned, _ = partition_for_tensorrt(mod)
             expect_one_subgraph(partitioned)
             with tvm.transform.PassContext(opt_level=3):

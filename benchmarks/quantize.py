@@ -61,8 +61,8 @@ def _folded_norm(norm: relay.Call, new: Mapping[relay.Expr, relay.Expr]) -> Opti
     return relay.nn.bias_add(convolution, relay.const(shift.astype("float32")))
 
 
-def quantized(mod: tvm.IRModule, batches: Sequence[np.ndarray], operators: Sequence[str] = WEIGHTED) -> tvm.IRModule:
-    """Quantize what convolutions and dense layers read, and dequantize it: int8 as TensorRT wants to be told.
+def quantized(mod: tvm.IRModule, batches: Sequence[np.ndarray]) -> tvm.IRModule:
+    """Quantize what convolutions, dense layers and sums read, and dequantize it: int8 as TensorRT wants to be told.
 
     Parameters
     ----------
@@ -71,39 +71,44 @@ def quantized(mod: tvm.IRModule, batches: Sequence[np.ndarray], operators: Seque
     batches : sequence of numpy.ndarray
         What to feed it to see the largest value of each tensor, which becomes 127. Weights are quantized by output
         channel.
-    operators : sequence of str
-        Those of `WEIGHTED` to do it for.
     """
     main = mod["main"]
-    calls = _weighted(main, operators)
-    scales = _scales(main, [call.args[0] for call in calls], batches)
+    reads = _quantized_operands(main)
+    scales = _scales(main, [operand for operands in reads.values() for operand in operands], batches)
     new: Dict[relay.Expr, relay.Expr] = {}
     pairs: Dict[relay.Expr, relay.Expr] = {}  # one for all that read a tensor
 
+    def pair(operand: relay.Expr) -> relay.Expr:
+        if operand not in pairs:
+            scale, zero = relay.const(scales[operand]), relay.const(0)
+            pairs[operand] = relay.qnn.op.dequantize(relay.qnn.op.quantize(new[operand], scale, zero), scale, zero)
+        return pairs[operand]
+
     def visit(expr: relay.Expr) -> None:
-        if expr not in calls:
+        if expr not in reads:
             new[expr] = rebuild(expr, new.__getitem__, new.__getitem__)
             return
-        data, weight = expr.args
-        if data not in pairs:
-            scale, zero = relay.const(scales[data]), relay.const(0)
-            pairs[data] = relay.qnn.op.dequantize(relay.qnn.op.quantize(new[data], scale, zero), scale, zero)
-        new[expr] = relay.Call(expr.op, [pairs[data], _by_channel(weight.data.numpy())], expr.attrs)
+        operands = list(map(pair, reads[expr]))
+        if _name(expr) in WEIGHTED:
+            operands.append(_by_channel(expr.args[1].data.numpy()))
+        new[expr] = relay.Call(expr.op, operands, expr.attrs)
 
     relay.analysis.post_order_visit(main, visit)
     return relay.transform.InferType()(tvm.IRModule.from_expr(new[main]))
 
 
-def _weighted(function: relay.Function, operators: Sequence[str]) -> List[relay.Call]:
-    """The calls of these operators that have constant weights."""
-    calls = []
+def _quantized_operands(function: relay.Function) -> Dict[relay.Call, List[relay.Expr]]:
+    """What to quantize, by who reads it: the data of products with constant weights, and both terms of sums."""
+    found: Dict[relay.Call, List[relay.Expr]] = {}
 
     def visit(expr: relay.Expr) -> None:
-        if _name(expr) in operators and isinstance(expr.args[1], relay.Constant):
-            calls.append(expr)
+        if _name(expr) in WEIGHTED and isinstance(expr.args[1], relay.Constant):
+            found[expr] = [expr.args[0]]
+        elif _name(expr) == "add" and not any(isinstance(term, relay.Constant) for term in expr.args):
+            found[expr] = list(expr.args)
 
     relay.analysis.post_order_visit(function, visit)
-    return calls
+    return found
 
 
 def _name(expr: relay.Expr) -> str:
