@@ -144,16 +144,28 @@ class ExecutionContext:
 
         ``lap`` hears of each part when it has been enqueued: engine or copies.
         """
-        for name, tensor, address in zip(self._loaded.inputs, inputs, on_host):
-            if tensor.device_type != CUDA:
-                cuda.copy_to_device(self._staging[name].address, address, tensor.nbytes, self._stream)
-        lap("copies")
+        to_device = self._copies(self._loaded.inputs, inputs, on_host)
+        for staged, address, size in to_device:
+            cuda.copy_to_device(staged, address, size, self._stream)
+        if to_device:
+            lap("copies")
         self.execute()
         lap("engine")
-        for name, tensor, address in zip(self._loaded.outputs, outputs, on_host[len(inputs) :]):
-            if tensor.device_type != CUDA:
-                cuda.copy_to_host(address, self._staging[name].address, tensor.nbytes, self._stream)
-        lap("copies")
+        to_host = self._copies(self._loaded.outputs, outputs, on_host[len(inputs) :])
+        for staged, address, size in to_host:
+            cuda.copy_to_host(address, staged, size, self._stream)
+        if to_host:
+            lap("copies")
+
+    def _copies(
+        self, names: Sequence[str], tensors: Sequence[TensorView], on_host: Sequence[int]
+    ) -> List[Tuple[int, int, int]]:
+        """Where tensors that are not on the GPU are staged there, where on the host they lie, and their sizes."""
+        return [
+            (self._staging[name].address, address, tensor.nbytes)
+            for name, tensor, address in zip(names, tensors, on_host)
+            if tensor.device_type != CUDA
+        ]
 
     def _without_memory(self) -> Any:
         trt = load_tensorrt()

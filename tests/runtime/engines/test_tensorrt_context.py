@@ -40,6 +40,16 @@ def test_inputs_and_outputs_here_and_there() -> None:
             np.testing.assert_allclose(got, want, rtol=1e-6)
 
 
+@pytest.mark.parametrize(("device", "copies"), [(GPU, False), (CPU, True)])
+def test_only_copies_take_time_to_copy(device: Any, copies: bool) -> None:
+    subgraph = relu(1 << 20)
+    x, y = tvm.nd.array(np.ones((1 << 20,), "float32"), device), tvm.nd.empty((1 << 20,), device=device)
+    subgraph.run([view(x)], [view(y)])
+    times = subgraph._engines[0].engine.timed([view(x)], [view(y)])
+    assert times["engine"] > 0
+    assert (times["copies"] > 0) is copies
+
+
 def test_the_host_may_change_its_tensors_at_once() -> None:
     subgraph = relu(1 << 20)
     x, y = tvm.nd.array(np.ones((1 << 20,), "float32")), tvm.nd.empty((1 << 20,))
