@@ -46,6 +46,7 @@ DEFAULT_ROWS = {"gpu": ROWS["gpu"], "cpu": ("relay_trt", "onnxruntime", "tvm")}
 PRECISIONS = {"gpu": ("float32", "float16"), "cpu": ("float32",)}
 BATCHES = {"gpu": (1, 8, 32), "cpu": (1,)}
 THREADS = 8
+SLOWEST = 5
 
 # TVM's LLVM compiles each for one to two minutes on two cores, and so only where the row is asked for by name.
 LONG_TO_COMPILE = ("inceptionv3", "densenet121")
@@ -103,6 +104,7 @@ class Bench:
         try:
             self._compile()
             self._deployed = self._build_times()
+            self._case["layers"] = self._layers()
         except Exception as error:
             self._case["rows"].update({name: failure(error) for name in makers if name != "tvm"})
             makers, rows = {name: make for name, make in makers.items() if name == "tvm"}, ()
@@ -156,6 +158,14 @@ class Bench:
             library = tvm.runtime.load_module(path)
             module = GraphModule(library["default"](tvm.device(target, 0)))
             return Deployed(library, module, rounded(timing.timed(lambda: warm_up(library))))
+
+    def _layers(self) -> Dict[str, Any]:
+        """How many layers the engines have, what they take together, each timed by itself, and the slowest."""
+        layers = [layer for subgraph in subgraphs(self._deployed.library) for layer in subgraph.profile()]
+        slowest = sorted(layers, key=lambda layer: -layer.milliseconds)[:SLOWEST]
+        together = sum(layer.milliseconds for layer in layers)
+        named = [[layer.name, rounded(layer.milliseconds)] for layer in slowest]
+        return {"number": len(layers), "milliseconds": rounded(together), "slowest": named}
 
     def _makers(self) -> Dict[str, Maker]:
         network, data, device = self._network, self._network.data, self._device

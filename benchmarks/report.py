@@ -38,6 +38,7 @@ ON_HOST = ("host", "host-graph", "pinned", "pinned-graph", "arrays")  # another 
 MARKERS = "osD^vP*X"
 COLUMNS = ("", "p50 ms", "p90 ms", "p99 ms", "host ms", "device ms", "variation", "error", "")
 BUILD_COLUMNS = ("seconds", "subgraphs", "partition", "relay.build", "export", "cold", "timing cache", "plan cache")
+LAYER_COLUMNS = ("milliseconds", "layers", "together", "the slowest")
 ENVIRONMENT = ("cpu", "cores", "gpu", "versions", "variables")  # what runs that are put together must share
 
 
@@ -208,6 +209,17 @@ def threads_line(case: Case) -> str:
     return f"{title(case)}: calls a second by 8 in 8 threads: {rates}"
 
 
+def layer_cells(case: Case) -> Tuple[str, ...]:
+    """Of `LAYER_COLUMNS`."""
+    layers = case["layers"]
+    slowest = (f"{_shortened(name)} {taken:.3g}" for name, taken in layers["slowest"])
+    return (title(case), str(layers["number"]), f"{layers['milliseconds']:.3g}", "; ".join(slowest))
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= 50 else f"{name[:47]}..."
+
+
 def markdown(document: Document) -> str:
     """The whole of a run."""
     results, cases = document["results"], document["results"]["cases"]
@@ -234,6 +246,8 @@ def markdown(document: Document) -> str:
         lines += [f"{precision}, batch {batch}:", ""]
         lines += _table(["", *(ROWS[name] for name in names)], [_summary(case, names) for case in group])
     lines += ["## Compiling and building, seconds", "", *_table(BUILD_COLUMNS, map(build_cells, cases))]
+    layers = [layer_cells(case) for case in cases if "layers" in case]
+    lines += ["## Layers, each timed by itself", "", *_table(LAYER_COLUMNS, layers)] if layers else []
     threads = [f"* {line}" for line in map(threads_line, cases) if line]
     lines += ["## Threads", "", *threads, ""] if threads else []
     lines += ["## Each case", ""]

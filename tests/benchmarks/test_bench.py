@@ -50,6 +50,9 @@ def test_the_rows_of_a_case(document: Dict[str, Any]) -> None:
     assert case["subgraphs"] == 1
     assert set(case["compile"]) == {"partition", "relay.build", "export"}
     assert set(case["build"]) == {"cold", "plan cache"}
+    assert case["layers"]["number"] > 20
+    times = [taken for _, taken in case["layers"]["slowest"]]
+    assert len(times) == 5 and times == sorted(times, reverse=True) and sum(times) < case["layers"]["milliseconds"]
     assert case["threads"]["relay_trt"] > 0
     assert case["threads"]["onnxruntime"] > 0
 
