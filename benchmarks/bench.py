@@ -139,6 +139,8 @@ class Bench:
     def _build_times(self) -> Deployed:
         """Build with an empty cache, then with the kernel timings of that, then load the plan of the first."""
         if not self._seconds.exists():
+            shutil.rmtree(self._cold, ignore_errors=True)  # what a run left that was cut short
+            shutil.rmtree(self._warm, ignore_errors=True)
             seconds = {"cold": self._deploy(self._target, self._cold).seconds}
             records = list(self._cold.glob("timing_*.record"))
             if records:
