@@ -12,7 +12,7 @@ import dataclasses
 import hashlib
 import json
 import math
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Dict, FrozenSet, List, Mapping, Optional, Tuple
 
 import numpy as np
 
@@ -180,6 +180,11 @@ class Graph:
             end = offsets[-1] + node.outputs[0].nbytes
             offsets.append(end + -end % ALIGNMENT)
         return offsets
+
+    @property
+    def dtypes(self) -> FrozenSet[str]:
+        """Those of all its tensors."""
+        return frozenset(spec.dtype for node in self.nodes for spec in node.outputs)
 
     def spec(self, entry: Entry) -> TensorSpec:
         """Shape and dtype of an entry."""

@@ -96,6 +96,12 @@ def test_views() -> None:
     assert GRAPH.outputs() == [IMAGE, IMAGE]
 
 
+def test_dtypes() -> None:
+    assert GRAPH.dtypes == {"float32"}
+    indices = Node(KERNEL, "argmax", (TensorSpec((2,), "int32"),), (Entry(0),))
+    assert dataclasses.replace(GRAPH, nodes=(*GRAPH.nodes, indices)).dtypes == {"float32", "int32"}
+
+
 def test_admits() -> None:
     assert IMAGE.admits((5, 3, 8, 8))
     assert not IMAGE.admits((5, 3, 8, 9))

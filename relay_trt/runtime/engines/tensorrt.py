@@ -231,7 +231,7 @@ class TensorRTEngine(Engine):
         layers = self.information()
         half = sum(map(_uses_float16, layers))
         logger.info("%s: %d of %d layers read or write float16", self._plan.symbol, half, len(layers))
-        if half or not any(spec.dtype == "float32" for node in request.graph.nodes for spec in node.outputs):
+        if half or "float32" not in request.graph.dtypes:
             return
         reason = f"{self._plan.symbol}: float16 was asked for, and TensorRT chose float32 for every layer"
         if request.settings.strict:

@@ -44,10 +44,10 @@ def build_plan(request: BuildRequest, monitor: Optional[Any]) -> Any:
         graph, constants = request.graph, request.constants
         if request.use_fp16:
             typed = request.settings.strong_types or not hasattr(trt.BuilderFlag, "FP16")
+            if typed:
+                graph, constants = in_half(graph, constants)
         else:  # a model's own float16 says where it wants that; calibration chooses types itself
-            typed = _has_float16(graph) and request.calibration is None
-        if request.use_fp16 and typed:
-            graph, constants = in_half(graph, constants)
+            typed = "float16" in graph.dtypes and request.calibration is None
         net = TensorRTBuilder(strongly_typed=typed, pins_float32=typed and not is_quantized(graph))
         convert(graph, constants, net)
         config = net.builder.create_builder_config()
@@ -97,16 +97,12 @@ def _configure(config: Any, net: TensorRTBuilder, request: BuildRequest, calibra
 def _set_precision_flags(config: Any, net: TensorRTBuilder, request: BuildRequest) -> None:
     trt = load_tensorrt()
     # TensorRT 11 has none of these flags: its networks are always strongly typed.
-    if (request.use_fp16 or _has_float16(request.graph)) and hasattr(trt.BuilderFlag, "FP16"):
+    if (request.use_fp16 or "float16" in request.graph.dtypes) and hasattr(trt.BuilderFlag, "FP16"):
         config.set_flag(trt.BuilderFlag.FP16)
     if net.has_quantized_tensors and hasattr(trt.BuilderFlag, "INT8"):
         config.set_flag(trt.BuilderFlag.INT8)
     if net.has_float32_layers:
         config.set_flag(trt.BuilderFlag.OBEY_PRECISION_CONSTRAINTS)
-
-
-def _has_float16(graph: Graph) -> bool:
-    return any(spec.dtype == "float16" for node in graph.nodes for spec in node.outputs)
 
 
 def _optimization_profile(net: TensorRTBuilder, graph: Graph, profiles: Sequence[Profile]) -> Optional[Any]:
