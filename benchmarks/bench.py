@@ -104,7 +104,6 @@ class Bench:
         try:
             self._compile()
             self._deployed = self._build_times()
-            self._case["layers"] = self._layers()
         except Exception as error:
             self._case["rows"].update({name: failure(error) for name in makers if name != "tvm"})
             makers, rows = {name: make for name, make in makers.items() if name == "tvm"}, ()
@@ -112,10 +111,15 @@ class Bench:
         if self._case["batch"] == 1 and "host" in rows:
             self._compare(self._makers_on_host(), seconds)
         if self._case["batch"] == 1 and "threads" in rows:
-            try:
-                self._case["threads"] = self._threads(seconds)
-            except Exception as error:
-                self._case["threads"] = failure(error)
+            self._find("threads", lambda: self._threads(seconds))
+        if "relay_trt" in rows:
+            self._find("layers", self._layers)
+
+    def _find(self, name: str, find: Callable[[], Any]) -> None:
+        try:
+            self._case[name] = find()
+        except Exception as error:
+            self._case[name] = failure(error)
 
     def _compile(self) -> None:
         """Partition, build and export; each takes its time."""

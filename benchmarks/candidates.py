@@ -35,8 +35,8 @@ def by_graph_executor(module: GraphModule, data: np.ndarray, device: Any) -> Can
     module.set_input("data", tvm.nd.array(data, device))
     if device.device_type == tvm.cpu().device_type:
         return Candidate(module.run, outputs=lambda: outputs_of(module))
-    on_device = Events(module.run, cuda.current_stream())
-    return Candidate(module.run, device.sync, lambda: outputs_of(module), on_device)
+    seconds = on_device(module.run, cuda.current_stream())
+    return Candidate(module.run, device.sync, lambda: outputs_of(module), seconds)
 
 
 def on_a_stream(candidate: Candidate, device: Any) -> Candidate:
@@ -132,14 +132,14 @@ def address(tensor: tvm.nd.NDArray) -> int:
 def by_plan(plan: Any, data: np.ndarray, device: Any) -> Candidate:
     """A deserialized plan, enqueued by execute_async_v3."""
     ready = bound(plan, data, device)
-    return Candidate(ready.enqueue, ready.wait, ready.results, Events(ready.enqueue, ready.stream))
+    return Candidate(ready.enqueue, ready.wait, ready.results, on_device(ready.enqueue, ready.stream))
 
 
 def by_cuda_graph(plan: Any, data: np.ndarray, device: Any) -> Candidate:
     """A deserialized plan, captured in a CUDA graph."""
     ready = bound(plan, data, device)
     launch = captured(ready)
-    return Candidate(launch, ready.wait, ready.results, Events(launch, ready.stream))
+    return Candidate(launch, ready.wait, ready.results, on_device(launch, ready.stream))
 
 
 def by_cuda_graph_from_host(plan: Any, data: np.ndarray, device: Any, copies: bool) -> Candidate:
@@ -200,20 +200,17 @@ class Pinned:
         self.array = np.ctypeslib.as_array(memory).view(dtype).reshape(tuple(shape))
 
 
-class Events:
-    """The device's seconds of what a function enqueues on a stream, by CUDA's events."""
+def on_device(launch: Callable[[], Any], stream: int) -> Callable[[], float]:
+    """Returns the device's seconds of what a function enqueues on a stream."""
 
-    def __init__(self, launch: Callable[[], Any], stream: int) -> None:
-        self._launch, self._stream = launch, stream
-        self._before, self._after = (cuda.call("cudaEventCreate") for _ in range(2))
+    def seconds() -> float:
+        launch()  # keeps the device busy until what is timed is enqueued
+        watch = cuda.Stopwatch(stream)
+        launch()
+        watch.lap("call")
+        return watch.milliseconds("call") / 1e3
 
-    def __call__(self) -> float:
-        self._launch()  # keeps the device busy until what is timed is enqueued
-        cuda.call("cudaEventRecord", self._before, self._stream)
-        self._launch()
-        cuda.call("cudaEventRecord", self._after, self._stream)
-        cuda.call("cudaEventSynchronize", self._after)
-        return float(cuda.call("cudaEventElapsedTime", self._before, self._after)) / 1e3
+    return seconds
 
 
 def expect_one_subgraph(mod: tvm.IRModule) -> None:

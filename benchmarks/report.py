@@ -212,6 +212,8 @@ def threads_line(case: Case) -> str:
 def layer_cells(case: Case) -> Tuple[str, ...]:
     """Of `LAYER_COLUMNS`."""
     layers = case["layers"]
+    if "failed" in layers:
+        return (title(case), "", "", f"failed: {layers['failed']}")
     slowest = (f"{_shortened(name)} {taken:.3g}" for name, taken in layers["slowest"])
     return (title(case), str(layers["number"]), f"{layers['milliseconds']:.3g}", "; ".join(slowest))
 
@@ -298,8 +300,8 @@ def plot(document: Document, path: Path) -> None:
     batches = sorted({batch for _, batch in groups})
     models = list(dict.fromkeys(case["model"] for case in cases))
     shape = (max(len(precisions), 1), max(len(batches), 1))
-    plotted = [row for row in ROWS if row not in ON_HOST]
-    shown = [row for row in plotted if any("p50" in case["rows"].get(row, {}) for case in cases)]
+    measured = {name for case in cases for name, row in case["rows"].items() if "p50" in row}
+    shown = [row for row in ROWS if row in measured and row not in ON_HOST]
     height = len(models) * (0.2 + 0.13 * len(shown))
     figure = Figure(figsize=(2 + 5 * shape[1], 1.5 + shape[0] * (1 + height)), layout="constrained")
     panels = figure.subplots(*shape, sharey=True, squeeze=False)

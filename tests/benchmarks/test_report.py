@@ -119,7 +119,11 @@ def stored(tmp_path: Path, name: str, made: Dict[str, Any]) -> Path:
 def test_reports_are_drawn_from_what_is_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = document("gpu", gpu_case())
     layers = {"number": 3, "milliseconds": 0.25, "slowest": [["a" * 60, 0.1234], ["b", 0.1]]}
-    second = document("gpu", {**gpu_case(), "model": "vgg16", "layers": layers}, {**gpu_case(), "batch": 8})
+    second = document(
+        "gpu",
+        {**gpu_case(), "model": "vgg16", "layers": layers},
+        {**gpu_case(), "batch": 8, "layers": {"failed": "no"}},
+    )
     files = [str(stored(tmp_path, name, made)) for name, made in (("a.json", first), ("b.json", second))]
     monkeypatch.setattr(sys, "argv", ["report", *files, "--output", str(tmp_path / "drawn")])
     report.main()
@@ -132,6 +136,7 @@ def test_reports_are_drawn_from_what_is_stored(tmp_path: Path, monkeypatch: pyte
     assert drawn["command"].splitlines() == [first["command"], second["command"]]
     text = (tmp_path / "drawn" / "bench_gpu.md").read_text()
     assert "| vgg16 | 0.105 | 0.1 |" in text
+    assert "| resnet18_v1 at 224, float16, batch 8 |  |  | failed: no |" in text
     assert f"| vgg16 at 224, float16, batch 1 | 3 | 0.25 | {'a' * 47}... 0.123; b 0.1 |" in text
     assert "8 threads: relay_trt 9500, TensorRT, execute_async_v3 5000, TensorRT, CUDA graph 1e+04" in text
     assert (tmp_path / "drawn" / "bench_gpu.png").read_bytes().startswith(b"\x89PNG")
