@@ -18,7 +18,7 @@ def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test depends on the variables of the shell that started it.
 
     But for two: on a machine without cuBLAS and cuDNN, TensorRT 8.5 cannot build unless it is told to do without; and
-    with TVM_TENSORRT_CUDA_GRAPH=1, `support.run_graph` calls until what it returns was launched as a CUDA graph.
+    with TVM_TENSORRT_CUDA_GRAPH=1, `support.run_graph` calls until a call is launched as a CUDA graph.
     """
     kept = ("TVM_TENSORRT_TACTIC_SOURCES", "TVM_TENSORRT_CUDA_GRAPH")
     for name in list(os.environ):
@@ -33,12 +33,18 @@ def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
     return caplog
 
 
-@pytest.fixture(params=["onnxruntime", pytest.param("tensorrt", marks=pytest.mark.gpu)])
-def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Each engine there is, chosen by name, at full precision and quick to build."""
-    monkeypatch.setenv("TVM_TENSORRT_ENGINE", request.param)
+@pytest.fixture
+def exact_and_quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """TensorRT at full precision, and quick to build."""
+    monkeypatch.setenv("TVM_TENSORRT_ENGINE", "tensorrt")
     monkeypatch.setenv("TVM_TENSORRT_USE_TF32", "0")
     monkeypatch.setenv("TVM_TENSORRT_BUILDER_LEVEL", "0")
+
+
+@pytest.fixture(params=["onnxruntime", pytest.param("tensorrt", marks=pytest.mark.gpu)])
+def engine(request: pytest.FixtureRequest, exact_and_quick: None, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Each engine there is, chosen by name, at full precision and quick to build."""
+    monkeypatch.setenv("TVM_TENSORRT_ENGINE", request.param)
     return str(request.param)
 
 

@@ -28,11 +28,9 @@ def test_network_on_cpu(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.gpu
+@pytest.mark.usefixtures("exact_and_quick")
 @pytest.mark.parametrize("name", NETWORKS)
-def test_network_on_gpu(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TVM_TENSORRT_ENGINE", "tensorrt")
-    monkeypatch.setenv("TVM_TENSORRT_USE_TF32", "0")
-    monkeypatch.setenv("TVM_TENSORRT_BUILDER_LEVEL", "0")
+def test_network_on_gpu(name: str, tmp_path: Path) -> None:
     compare(network(name), tmp_path, target="cuda")
 
 

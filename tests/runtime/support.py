@@ -8,6 +8,7 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 import numpy as np
 import pytest
 import tvm
+from tvm import relay
 
 from relay_trt.graph import CONST, INPUT, KERNEL, Entry, Graph, Node, TensorSpec
 from relay_trt.options import CompileOptions
@@ -16,6 +17,19 @@ from relay_trt.runtime.engines.onnxruntime import OnnxRuntimeEngine
 from relay_trt.runtime.subgraph import Subgraph
 
 from ..support import random
+
+CPU, GPU = tvm.cpu(0), tvm.cuda(0)
+#: Where inputs and outputs lie, in turn.
+PLACES = {"device": [GPU, GPU], "host": [CPU, CPU], "host to device": [CPU, GPU], "device to host": [GPU, CPU]}
+
+#: Sums, or sums of squares, of what float16 can hold, but not their sums.
+LONG_SUMS = {
+    "mean": lambda x, one, zero: relay.mean(x, axis=-1),
+    "variance": lambda x, one, zero: relay.variance(x, axis=-1),
+    "nn.l2_normalize": lambda x, one, zero: relay.nn.l2_normalize(x, eps=1e-6, axis=[1]),
+    "nn.layer_norm": lambda x, one, zero: relay.nn.layer_norm(x, one, zero),
+    "nn.group_norm": lambda x, one, zero: relay.nn.group_norm(x, one, zero, num_groups=2),
+}
 
 
 def view(array: tvm.nd.NDArray) -> TensorView:

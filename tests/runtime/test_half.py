@@ -23,7 +23,7 @@ from ..models import stored, zoo
 from ..operators.case import Case
 from ..operators.cases import FULL
 from ..support import assert_close, module, random, run_tvm
-from .support import Network, call
+from .support import LONG_SUMS, Network, call
 
 CASES = [case for case in FULL if "float32" in (case.dtypes or [case.dtype]) and "float16" in OPERATORS[case.op].dtypes]
 
@@ -141,12 +141,8 @@ def test_no_layer_is_left_behind(name: str) -> None:
     assert products and all(graph.spec(entry).dtype == "float16" for node in products for entry in node.inputs)
 
 
-LONG_SUMS = {
-    "mean": lambda x, one, zero: relay.mean(x, axis=-1),
-    "variance": lambda x, one, zero: relay.variance(x, axis=-1),
-    "nn.l2_normalize": lambda x, one, zero: relay.nn.l2_normalize(x, eps=1e-6, axis=[1]),
-    "nn.layer_norm": lambda x, one, zero: relay.nn.layer_norm(x, one, zero),
-    "nn.group_norm": lambda x, one, zero: relay.nn.group_norm(x, one, zero, num_groups=2),
+SUMS = {
+    **LONG_SUMS,
     "sum": lambda x, one, zero: relay.sum(x, axis=-1),
     "a mean by hand": lambda x, one, zero: relay.nn.relu(relay.divide(relay.sum(x, axis=-1), relay.const(512.0))),
     "an l2 norm by hand": lambda x, one, zero: relay.divide(x, length(x)),
@@ -171,12 +167,12 @@ def standardized(x: relay.Expr) -> relay.Expr:
     return relay.divide(centered, relay.sqrt(relay.add(variance, relay.const(1e-12))))
 
 
-@pytest.mark.parametrize("op", LONG_SUMS)
+@pytest.mark.parametrize("op", SUMS)
 def test_long_sums(op: str, engine: str) -> None:
     """Sums, or sums of squares, of what float16 can hold, but not their sums."""
     one, zero = (relay.const(np.full(512, value, "float32")) for value in (1, 0))
     x = random((8, 512), "float16", low=100, high=300).astype("float32")
-    got, want, _ = run(lambda x: relay.nn.relu(LONG_SUMS[op](in_float16(x), one, zero)), x)
+    got, want, _ = run(lambda x: relay.nn.relu(SUMS[op](in_float16(x), one, zero)), x)
     assert_close(got, want, rtol=2e-3, atol=2e-3)
 
 

@@ -431,13 +431,8 @@ def test_the_installed_release_is_as_the_tables_say() -> None:
 
 
 @pytest.mark.gpu
+@pytest.mark.usefixtures("exact_and_quick")
 class TestOnAGpu:
-    @pytest.fixture(autouse=True)
-    def exact_and_quick(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("TVM_TENSORRT_ENGINE", "tensorrt")
-        monkeypatch.setenv("TVM_TENSORRT_USE_TF32", "0")
-        monkeypatch.setenv("TVM_TENSORRT_BUILDER_LEVEL", "0")
-
     @pytest.mark.parametrize("built", BUILT, ids=str)
     def test_method(self, built: Built, monkeypatch: pytest.MonkeyPatch) -> None:
         built.check("tensorrt", monkeypatch)

@@ -19,17 +19,11 @@ from relay_trt.runtime import cuda
 from relay_trt.runtime.subgraph import Subgraph
 
 from ...support import compile_for_vm, compile_library, module, not_offloaded, random
+from ..support import CPU, GPU, PLACES
 
 pytestmark = pytest.mark.gpu
 
-CPU, GPU, PINNED = tvm.cpu(0), tvm.cuda(0), tvm.runtime.Device(3, 0)
-PLACES = {
-    "device": [GPU, GPU],
-    "host": [CPU, CPU],
-    "host to device": [CPU, GPU],
-    "device to host": [GPU, CPU],
-    "pinned": [PINNED, PINNED],
-}
+PINNED = tvm.runtime.Device(3, 0)
 WEIGHT = random((5, 7))
 
 
@@ -75,7 +69,7 @@ def tensors(rows: int, devices: List[Any]) -> List[Any]:
     return [tvm.nd.empty((rows, 7), device=devices[0]), tvm.nd.empty((rows, 5), device=devices[1])]
 
 
-@pytest.mark.parametrize("devices", PLACES.values(), ids=PLACES)
+@pytest.mark.parametrize("devices", [*PLACES.values(), [PINNED, PINNED]], ids=[*PLACES, "pinned"])
 def test_a_call_that_comes_again_does_not_reach_python(devices: List[Any], runs: List[Any], tmp_path: Path) -> None:
     function = dense(3, tmp_path)
     x, y = tensors(3, devices)

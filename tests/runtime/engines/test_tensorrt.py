@@ -25,11 +25,9 @@ from relay_trt.runtime.subgraph import Subgraph
 from relay_trt.runtime.tensorrt_library import load_tensorrt
 
 from ...support import assert_close, compile_library, module, random, run_graph, run_tvm
-from ..support import Network, call, dense, relu, view
+from ..support import CPU, GPU, Network, call, dense, relu, view
 
 pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("exact_and_quick")]
-
-CPU, GPU = tvm.cpu(0), tvm.cuda(0)
 
 
 def test_a_graph_for_a_newer_tensorrt_is_refused() -> None:

@@ -20,11 +20,9 @@ from relay_trt.runtime.subgraph import Subgraph
 from relay_trt.runtime.tensorrt_library import load_tensorrt
 
 from ...support import assert_close, compile_library, module, random, run_graph, run_tvm
-from ..support import Network, call, dense, relu
+from ..support import CPU, GPU, LONG_SUMS, Network, call, dense, relu
 
 pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("exact_and_quick")]
-
-CPU, GPU = tvm.cpu(0), tvm.cuda(0)
 
 
 def product(size: int, **options: Any) -> Tuple[Subgraph, np.ndarray, np.ndarray]:
@@ -115,16 +113,6 @@ def test_float16_tensors() -> None:
     (got,) = call(subgraph, value, devices=[GPU])
     assert got.dtype == np.float16
     np.testing.assert_allclose(got, want, rtol=2e-3, atol=2e-3)
-
-
-# Sums, or sums of squares, of what float16 can hold, but not their sums.
-LONG_SUMS = {
-    "mean": lambda x, one, zero: relay.mean(x, axis=-1),
-    "variance": lambda x, one, zero: relay.variance(x, axis=-1),
-    "nn.l2_normalize": lambda x, one, zero: relay.nn.l2_normalize(x, eps=1e-6, axis=[1]),
-    "nn.layer_norm": lambda x, one, zero: relay.nn.layer_norm(x, one, zero),
-    "nn.group_norm": lambda x, one, zero: relay.nn.group_norm(x, one, zero, num_groups=2),
-}
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])

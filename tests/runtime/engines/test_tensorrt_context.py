@@ -12,12 +12,9 @@ import tvm
 from relay_trt.runtime import cuda
 
 from ...support import random
-from ..support import Network, call, dense, relu, view
+from ..support import CPU, GPU, PLACES, Network, call, dense, relu, view
 
 pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("exact_and_quick")]
-
-CPU, GPU = tvm.cpu(0), tvm.cuda(0)
-PLACES = {"device": [GPU], "host": [CPU], "host to device": [CPU, GPU], "device to host": [GPU, CPU]}
 
 
 @pytest.mark.parametrize("devices", PLACES.values(), ids=PLACES)
