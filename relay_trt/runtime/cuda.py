@@ -8,7 +8,7 @@ import functools
 import threading
 import weakref
 from types import ModuleType
-from typing import Any, Callable, Dict, Iterator, List, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 import tvm
 
@@ -207,21 +207,49 @@ class DeviceBuffer:
             _cudart().cudaFree(address)  # at the end of the process CUDA may be gone: nothing to do about it
 
 
-_scratch: weakref.WeakValueDictionary[Tuple[int, int], DeviceBuffer] = weakref.WeakValueDictionary()
+class Scratch:
+    """Memory on one GPU for what the work of one stream needs only while it runs.
+
+    Work on a stream runs in its order, so that one block serves all that comes as a whole, as graphs do. What is
+    enqueued kernel by kernel comes mixed with what other threads enqueue, and so has a block to itself until it is
+    enqueued. All blocks are of the current GPU, and grow to the largest that is asked for.
+    """
+
+    def __init__(self) -> None:
+        self._changing = threading.Lock()
+        self._for_graphs: Optional[DeviceBuffer] = None
+        self._free: List[DeviceBuffer] = []
+
+    def for_graphs(self, size: int) -> DeviceBuffer:
+        """The block of all graphs; who got it before it grew keeps the smaller."""
+        with self._changing:
+            if self._for_graphs is None or self._for_graphs.size < size:
+                self._for_graphs = DeviceBuffer(size)
+            return self._for_graphs
+
+    @contextlib.contextmanager
+    def borrowed(self, size: int) -> Iterator[DeviceBuffer]:
+        """A block that nobody else has while this block of code enqueues."""
+        with self._changing:
+            block = self._free.pop() if self._free else None
+        if block is None or block.size < size:
+            del block  # before there is a larger one
+            block = DeviceBuffer(size)
+        try:
+            yield block
+        finally:
+            with self._changing:
+                self._free.append(block)
+
+
+_scratch: weakref.WeakValueDictionary[Tuple[int, int], Scratch] = weakref.WeakValueDictionary()
 _finding_scratch = threading.Lock()
 
 
-def scratch(device_id: int, stream: int, size: int) -> DeviceBuffer:
-    """Memory of the current GPU for what the work on a stream needs while it runs.
-
-    All who ask for the same stream share it, as their work comes one after the other. It is as large as the largest
-    asked for; who got it before it grew keeps the smaller.
-    """
+def scratch(device_id: int, stream: int) -> Scratch:
+    """That of a stream, the same for all who ask while one of them has it."""
     with _finding_scratch:
-        found = _scratch.get((device_id, stream))
-        if found is None or found.size < size:
-            found = _scratch[device_id, stream] = DeviceBuffer(size)
-        return found
+        return _scratch.setdefault((device_id, stream), Scratch())
 
 
 class PinnedBuffer:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ctypes
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+import threading
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 import pytest
@@ -111,3 +112,24 @@ def dense(batch: int, channels: int, units: int, **options: Any) -> Tuple[Subgra
     net, weight = Network(), random((units, channels))
     product = net.kernel("nn.dense", net.input(batch, channels), net.constant(weight), shape=(batch, units))
     return net.subgraph(product, **options), weight
+
+
+def in_threads(count: int, work: Callable[[int], None]) -> None:
+    """Run ``work`` in that many threads, which begin together; the first error of one of them is raised."""
+    errors: List[BaseException] = []
+    start = threading.Barrier(count)
+
+    def run(number: int) -> None:
+        start.wait()
+        try:
+            work(number)
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]

@@ -21,30 +21,9 @@ from relay_trt.runtime import module as runtime
 from relay_trt.runtime.engines import BuildRequest
 
 from ..support import assert_close, compile_library, module, not_offloaded, random, run_graph, run_tvm
-from .support import call, dense, relu, view
+from .support import call, dense, in_threads, relu, view
 
 THREADS = 16
-
-
-def in_threads(count: int, work: Callable[[int], None]) -> None:
-    """Run ``work`` in that many threads, which begin together; the first error of one of them is raised."""
-    errors: List[BaseException] = []
-    start = threading.Barrier(count)
-
-    def run(number: int) -> None:
-        start.wait()
-        try:
-            work(number)
-        except BaseException as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=run, args=(number,)) for number in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if errors:
-        raise errors[0]
 
 
 def convolution(x: relay.Expr, channels: int, seed: int, inputs: int = 3) -> relay.Expr:

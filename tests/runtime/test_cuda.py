@@ -167,16 +167,39 @@ def test_a_capture_ends_whatever_happens(runtime: FakeRuntime) -> None:
     assert [name for name, *_ in runtime.calls[-2:]] == ["cudaStreamEndCapture", "cudaStreamDestroy"]
 
 
-def test_scratch_memory_is_shared_by_the_work_of_a_stream(runtime: FakeRuntime) -> None:
-    first = cuda.scratch(0, 1, 100)
-    assert cuda.scratch(0, 1, 50) is first
-    larger = cuda.scratch(0, 1, 200)
+def test_graphs_share_memory(runtime: FakeRuntime) -> None:
+    scratch = cuda.Scratch()
+    first = scratch.for_graphs(100)
+    assert scratch.for_graphs(50) is first
+    larger = scratch.for_graphs(200)
     assert larger is not first and larger.size == 200
-    assert cuda.scratch(0, 1, 100) is larger
-    assert cuda.scratch(0, 2, 100) is not larger
-    assert cuda.scratch(1, 1, 100) is not larger
-    del first, larger
-    assert cuda.scratch(0, 1, 10).size == 10  # nobody has the larger one any more
+    assert scratch.for_graphs(100) is larger
+
+
+def test_who_enqueues_has_memory_to_himself(runtime: FakeRuntime) -> None:
+    scratch = cuda.Scratch()
+    graphs = scratch.for_graphs(100)
+    with scratch.borrowed(100) as one, scratch.borrowed(50) as other:
+        assert len({id(graphs), id(one), id(other)}) == 3
+    with scratch.borrowed(50) as later:
+        assert later is one
+    del one, later
+    runtime.calls.clear()
+    with pytest.raises(KeyError), scratch.borrowed(200) as larger:
+        assert runtime.calls == [("cudaFree", 4096), ("cudaMalloc", 200)]  # in this order, or memory may not suffice
+        raise KeyError
+    with scratch.borrowed(100) as later:
+        assert later is larger
+
+
+def test_scratch_memory_is_a_stream_s(runtime: FakeRuntime) -> None:
+    scratch = cuda.scratch(0, 1)
+    assert cuda.scratch(0, 1) is scratch
+    assert cuda.scratch(0, 2) is not scratch
+    assert cuda.scratch(1, 1) is not scratch
+    block = scratch.for_graphs(100)
+    del scratch
+    assert cuda.scratch(0, 1).for_graphs(10) is not block  # nobody had it any more
 
 
 def test_a_tvm_that_does_not_tell_its_stream(monkeypatch: pytest.MonkeyPatch) -> None:

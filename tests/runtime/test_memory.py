@@ -73,6 +73,14 @@ def taken():
         return host, -cuda.call("cudaMemGetInfo")  # less the free bytes
     return host, 0
 
+def settled():
+    # When it does not change any more: a thread frees what is dropped.
+    before, now = None, taken()
+    while now != before:
+        time.sleep(0.02)
+        before, now = now, taken()
+    return now
+
 gc.freeze()  # what is there by now is not looked through again
 alive, dropped = [], []
 for cycle in range(int(sys.argv[2])):
@@ -88,7 +96,7 @@ for cycle in range(int(sys.argv[2])):
         assert time.monotonic() < end, "the engine is still there"
         time.sleep(0.0005)
     if measured:
-        dropped.append(taken())
+        dropped.append(settled())
 print(json.dumps({name: list(zip(*values)) for name, values in (("alive", alive), ("dropped", dropped))}))
 """
 

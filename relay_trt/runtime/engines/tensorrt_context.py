@@ -45,7 +45,7 @@ class LoadedPlan:
 class ExecutionContext:
     """An execution context that belongs to one stream, or where it must, to all; and to one caller at a time.
 
-    What belongs to one stream has its activations where all others of that stream have theirs.
+    What belongs to one stream has its activations in memory that it shares with all others of that stream.
 
     Parameters
     ----------
@@ -66,7 +66,11 @@ class ExecutionContext:
         if self._context is None:
             raise EngineError(f"{self._loaded.symbol}: TensorRT cannot make an execution context; the log says why")
         if not loaded.one_context:
-            self._share_memory()
+            self._scratch = cuda.scratch(loaded.device_id, stream)
+            self._size = self._memory_size()
+            self._memory = 0  # where TensorRT has been told to have its activations
+            with self._scratch.borrowed(self._size):
+                pass  # where there is not enough, better now
         # What TensorRT has been told: most calls come with the same tensors again.
         self._addresses: Dict[str, int] = {}
         self._shapes: Dict[str, Tuple[int, ...]] = {}
@@ -116,10 +120,11 @@ class ExecutionContext:
         tensors = (*inputs, *outputs)
         pinned = [cuda.PinnedBuffer(tensor.nbytes) if tensor.device_type == CPU else None for tensor in tensors]
         on_host = [buffer.address if buffer else tensor.address for buffer, tensor in zip(pinned, tensors)]
+        memory = self._scratch.for_graphs(self._size)
 
         def enqueue(capturing: int) -> None:
             self._stream = capturing
-            self._enqueue(inputs, outputs, on_host)
+            self._enqueue(inputs, outputs, on_host, execute=lambda: self._execute_in(memory))
 
         with self._lock:
             graph = cuda.ExecutableGraph(enqueue)
@@ -130,7 +135,7 @@ class ExecutionContext:
             stream,
             staging=[buffer.address if buffer else 0 for buffer in pinned],
             synchronize=any(tensor.device_type != CUDA for tensor in tensors),
-            owner=(self, pinned, graph),
+            owner=(self, memory, pinned, graph),
         )
 
     def _enqueue(
@@ -139,17 +144,19 @@ class ExecutionContext:
         outputs: Sequence[TensorView],
         on_host: Sequence[int],
         lap: Callable[[str], None] = lambda _: None,
+        execute: Optional[Callable[[], None]] = None,
     ) -> None:
         """Enqueue a run and the copies from and to the host, where each tensor lies at the address in ``on_host``.
 
-        ``lap`` hears of each part when it has been enqueued: engine or copies.
+        ``lap`` hears of each part when it has been enqueued: engine or copies. ``execute`` is another way to enqueue
+        the engine.
         """
         to_device = self._copies(self._loaded.inputs, inputs, on_host)
         for staged, address, size in to_device:
             cuda.copy_to_device(staged, address, size, self._stream)
         if to_device:
             lap("copies")
-        self.execute()
+        (execute or self.execute)()
         lap("engine")
         to_host = self._copies(self._loaded.outputs, outputs, on_host[len(inputs) :])
         for staged, address, size in to_host:
@@ -174,17 +181,12 @@ class ExecutionContext:
         else:
             return self._loaded.engine.create_execution_context_without_device_memory()
 
-    def _share_memory(self) -> None:
-        """Have activations where all others that share memory on this stream have theirs."""
+    def _memory_size(self) -> int:
+        """How many bytes the activations take."""
         if hasattr(self._loaded.engine, "device_memory_size_v2"):  # from TensorRT 10.1 on
-            size = self._loaded.engine.device_memory_size_v2
+            return int(self._loaded.engine.device_memory_size_v2)
         else:
-            size = self._loaded.engine.device_memory_size
-        self._memory = cuda.scratch(self._loaded.device_id, self._stream, size)
-        if hasattr(self._context, "set_device_memory"):  # from TensorRT 10.1 on
-            self._context.set_device_memory(self._memory.address, size)
-        else:
-            self._context.device_memory = self._memory.address
+            return int(self._loaded.engine.device_memory_size)
 
     def _check(self, inputs: Sequence[TensorView], outputs: Sequence[TensorView]) -> None:
         """Where TVM has inferred another shape than TensorRT, an output would be written past its end."""
@@ -212,6 +214,24 @@ class ExecutionContext:
             self._addresses[name] = address
 
     def execute(self) -> None:
+        """Enqueue a run."""
+        if self._loaded.one_context:  # which has memory of its own
+            self._launch()
+        else:
+            with self._scratch.borrowed(self._size) as memory:
+                self._execute_in(memory)
+
+    def _execute_in(self, memory: cuda.DeviceBuffer) -> None:
+        """Enqueue a run with its activations there."""
+        if memory.address != self._memory:
+            if hasattr(self._context, "set_device_memory"):  # from TensorRT 10.1 on
+                self._context.set_device_memory(memory.address, self._size)
+            else:
+                self._context.device_memory = memory.address
+            self._memory = memory.address
+        self._launch()
+
+    def _launch(self) -> None:
         if not self._context.execute_async_v3(self._stream):
             raise EngineError(f"{self._loaded.symbol}: TensorRT failed to run the engine; the log says why")
 

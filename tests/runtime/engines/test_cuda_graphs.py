@@ -19,7 +19,7 @@ from relay_trt.runtime import cuda
 from relay_trt.runtime.subgraph import Subgraph
 
 from ...support import compile_for_vm, compile_library, module, not_offloaded, random
-from ..support import CPU, GPU, PLACES
+from ..support import CPU, GPU, PLACES, in_threads
 
 pytestmark = pytest.mark.gpu
 
@@ -42,8 +42,13 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> List[Any]:
 
 
 def dense(rows: Any, folder: Path) -> Callable[..., Any]:
-    """The function of a library that multiplies rows of 7 numbers by `WEIGHT`."""
-    mod = module(relay.nn.relu(relay.nn.dense(relay.var("x", shape=(rows, 7)), relay.const(WEIGHT))))
+    """One that multiplies rows of 7 numbers by `WEIGHT`."""
+    return compiled(relay.nn.relu(relay.nn.dense(relay.var("x", shape=(rows, 7)), relay.const(WEIGHT))), folder)
+
+
+def compiled(expression: relay.Expr, folder: Path) -> Callable[..., Any]:
+    """The function of a library that computes an expression of ``x``, all of which is one subgraph."""
+    mod = module(expression)
     partitioned, _ = relay_trt.partition_for_tensorrt(mod, use_implicit_batch=False)
     library = tvm.runtime.load_module(str(compile_for_vm(partitioned, folder / "library.so")))
     symbol = relay_trt.partition_report(partitioned).subgraphs[0].symbol
@@ -184,17 +189,46 @@ def test_tvm_s_kernels_between_two_subgraphs(runs: List[Any], tmp_path: Path) ->
     assert len(runs) == 4
 
 
-def test_contexts_of_a_stream_share_memory(tmp_path: Path) -> None:
+def test_captured_calls_of_a_stream_share_memory(tmp_path: Path) -> None:
     function = dense(3, tmp_path)
     calls = [tensors(3, [GPU, GPU]) for _ in range(3)]
     for seed in range(4):
         for x, y in calls:
             check(function, x, y, seed)
     subgraph = relay_trt.runtime.module.subgraphs[function("id")]
-    contexts = [captured.owner[0] for captured in subgraph.launches._captured.values()]
-    contexts += subgraph._engines[0].engine._contexts.values()
-    assert len(contexts) == 4
-    assert len({id(context._memory) for context in contexts}) == 1
+    memory = [captured.owner[1] for captured in subgraph.launches._captured.values()]
+    assert len(memory) == 3
+    assert len({id(block) for block in memory}) == 1
+
+
+def test_threads_on_one_stream(tmp_path: Path) -> None:
+    """Kernels that one thread enqueues come between those of another, and between the graphs of a third."""
+    shape, threads, turns = (4, 16, 24, 24), 8, 60
+    functions = []
+    for thread in range(threads):
+        result = relay.var("x", shape=shape)
+        for layer in range(6):  # each leaves activations for the next
+            weight = relay.const(random((16, 16, 3, 3), seed=10 * thread + layer))
+            result = relay.nn.relu(relay.nn.conv2d(result, weight, padding=(1, 1)) * relay.const(0.2))
+        folder = tmp_path / str(thread)
+        folder.mkdir()
+        functions.append(compiled(result, folder))
+    again = [[tvm.nd.empty(shape, device=GPU) for _ in range(2)] for _ in range(threads)]
+
+    def call(thread: int, turn: int) -> np.ndarray:
+        """Every other call comes with tensors that came before, and is captured."""
+        x, y = again[thread] if turn % 2 else [tvm.nd.empty(shape, device=GPU) for _ in range(2)]
+        x.copyfrom(random(shape, seed=100 * thread + turn))
+        functions[thread](x, y)
+        return np.array(y.numpy())
+
+    expected = [[call(thread, turn) for turn in range(turns)] for thread in range(threads)]
+
+    def work(thread: int) -> None:
+        for turn in range(turns):
+            np.testing.assert_array_equal(call(thread, turn), expected[thread][turn])
+
+    in_threads(threads, work)
 
 
 def test_a_library_is_dropped_while_its_launches_run(tmp_path: Path) -> None:
