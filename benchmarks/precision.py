@@ -13,7 +13,7 @@ import re
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, NamedTuple, Sequence
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Sequence
 from unittest import mock
 
 import numpy as np
@@ -283,8 +283,11 @@ def cells(found: Mapping[str, Any]) -> List[str]:
 COLUMNS = ("", "differs by", "cosine", "noise", "class", "MB", "p50 ms", "p90 ms", "p99 ms", "half, int8", "built in")
 
 
-def measure_rows(bench: Bench, rows: Sequence[Row], results: Dict[str, Any]) -> None:
-    """One row after the other into the results; what fails is written down, and the next has its turn."""
+def measure_rows(bench: Bench, rows: Sequence[Row], results: Dict[str, Any], done: Callable[[], None]) -> None:
+    """One row after the other into the results; what fails is written down, and the next has its turn.
+
+    ``done`` is called after each.
+    """
     for row in rows:
         try:
             found = results[row.name] = bench.measure(row)
@@ -293,8 +296,10 @@ def measure_rows(bench: Bench, rows: Sequence[Row], results: Dict[str, Any]) -> 
                 raise
             results[row.name] = {"failed": f"{type(error).__name__}: {error}"}
             measure.say(f"{row.name}: failed: {error}")
-            continue
-        measure.say(f"{row.name}: " + ", ".join(f"{name} {cell}" for name, cell in zip(COLUMNS[1:], cells(found))))
+        else:
+            columns = zip(COLUMNS[1:], cells(found))
+            measure.say(f"{row.name}: " + ", ".join(f"{name} {cell}" for name, cell in columns))
+        done()
 
 
 def main() -> None:
@@ -324,10 +329,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             model = trained(name, arguments.image_size)
             bench = Bench(model, engine, Path(folder), arguments.rounds, arguments.calls)
-            try:
-                measure_rows(bench, rows, found)
-            finally:
-                measure.write(arguments, "precision", results)
+            measure_rows(bench, rows, found, lambda: measure.write(arguments, "precision", results))
         made = [(row, values) for row, values in found.items() if "seconds" in values]
         measure.table(f"{name}, batch 1", COLUMNS, [(row, *cells(values)) for row, values in made])
         failed += [f"{row} of {name}: {values['failed']}" for row, values in found.items() if "failed" in values]

@@ -39,7 +39,7 @@ MARKERS = "osD^vP*X"
 COLUMNS = ("", "p50 ms", "p90 ms", "p99 ms", "host ms", "device ms", "variation", "error", "")
 BUILD_COLUMNS = ("seconds", "subgraphs", "partition", "relay.build", "export", "cold", "timing cache", "plan cache")
 LAYER_COLUMNS = ("milliseconds", "layers", "together", "the slowest")
-ENVIRONMENT = ("cpu", "cores", "gpu", "versions", "variables")  # what runs that are put together must share
+ENVIRONMENT = ("cpu", "cores", "gpu", "variables")  # what runs that are put together must share, and versions
 
 
 class Promise(NamedTuple):
@@ -368,6 +368,11 @@ def together(documents: Sequence[Document]) -> Document:
         values = [document.get(key, document["results"].get(key)) for document in documents]
         if any(value != values[0] for value in values):
             raise SystemExit(f"these are no runs of one machine: {key} is {' and '.join(map(str, values))}")
+    versions: Dict[str, str] = {}
+    for document in documents:
+        for package, version in document["versions"].items():  # one without PyTorch's rows has no version of it
+            if versions.setdefault(package, version) != version:
+                raise SystemExit(f"these are no runs of one machine: {package} is {versions[package]} and {version}")
     cases = [case for document in documents for case in document["results"]["cases"]]
     titles = [title(case) for case in cases]
     twice = sorted({name for name in titles if titles.count(name) > 1})
@@ -375,7 +380,12 @@ def together(documents: Sequence[Document]) -> Document:
         raise SystemExit(f"measured in more than one of them: {'; '.join(twice)}")
     commands = "\n".join(document["command"] for document in documents)
     notes = list(dict.fromkeys(note for document in documents for note in document["results"]["notes"]))
-    return {**first, "command": commands, "results": {**first["results"], "notes": notes, "cases": cases}}
+    return {
+        **first,
+        "command": commands,
+        "versions": versions,
+        "results": {**first["results"], "notes": notes, "cases": cases},
+    }
 
 
 def main() -> None:

@@ -145,7 +145,22 @@ def test_reports_are_drawn_from_what_is_stored(tmp_path: Path, monkeypatch: pyte
 def test_runs_of_two_machines_are_not_put_together() -> None:
     other = copy.deepcopy(document("gpu", {**gpu_case(), "model": "vgg16"}))
     other["versions"]["python"] = "3.12"
-    with pytest.raises(SystemExit, match=r"no runs of one machine: versions is .*3\.11.* and .*3\.12"):
+    with pytest.raises(SystemExit, match=r"no runs of one machine: python is 3\.11.* and 3\.12"):
+        report.together([document("gpu", gpu_case()), other])
+
+
+def test_runs_with_and_without_pytorch_are_put_together() -> None:
+    other = copy.deepcopy(document("gpu", {**gpu_case(), "model": "vgg16"}))
+    other["versions"]["torch"] = "2.11"
+    joined = report.together([document("gpu", gpu_case()), other])
+    assert joined["versions"] == other["versions"]
+    assert len(joined["results"]["cases"]) == 2
+
+
+@pytest.mark.parametrize("where", ["gpu", "variables"])
+def test_runs_in_different_surroundings_are_not_put_together(where: str) -> None:
+    other = {**document("gpu", {**gpu_case(), "model": "vgg16"}), where: "another"}
+    with pytest.raises(SystemExit, match=f"no runs of one machine: {where} is .* and another"):
         report.together([document("gpu", gpu_case()), other])
 
 
