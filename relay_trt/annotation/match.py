@@ -11,6 +11,7 @@ import tvm
 from tvm import relay
 
 from ..operators import OpCall, refusal
+from ..operators.registry import Scalar
 from ..options import CompileOptions
 from ..relay_ir import attributes, tensor_specs
 from .quantized import asymmetry
@@ -30,13 +31,26 @@ def matching(options: CompileOptions) -> Iterator[None]:
 
 
 def decide(call: relay.Call) -> Optional[str]:
-    """Why a type-checked call cannot be offloaded, or None where it can. Never raises for valid Relay."""
+    """Why a type-checked call cannot be offloaded, or None where it can.
+
+    Raises
+    ------
+    RuntimeError
+        Where a rule raises an error, which none may.
+    """
     try:
-        return asymmetry(call) or refusal(op_call(call, _options.get()))
+        reason = asymmetry(call)
+        if reason:
+            return reason
+        seen = op_call(call, _options.get())
     except ValueError as error:  # an operand that is no tensor, an attribute that JSON cannot hold
         return str(error)
+    try:
+        return refusal(seen)
     except KeyError as error:  # an attribute that TVM added later
         return f"this TVM's operator has no attribute {error}"
+    except Exception as error:  # anybody may have written the rule
+        raise RuntimeError(f"the rule of {seen.name!r} raised {type(error).__name__}: {error}") from error
 
 
 def describe(call: relay.Call) -> str:
@@ -58,6 +72,7 @@ def op_call(call: relay.Call, options: CompileOptions) -> OpCall:
         attrs=attributes(call),
         inputs=tuple(spec for specs in inputs for spec in specs),
         constant=tuple(_is_constant(operand) for operand, specs in zip(operands, inputs) for _ in specs),
+        scalars=tuple(_scalar(operand) for operand, specs in zip(operands, inputs) for _ in specs),
         identity=tuple((_identity(operand), i) for operand, specs in zip(operands, inputs) for i in range(len(specs))),
         outputs=tensor_specs(call.checked_type),
         options=options,
@@ -71,8 +86,15 @@ def _is_constant(operand: relay.Expr) -> bool:
     return isinstance(operand, relay.Constant)
 
 
+def _scalar(operand: relay.Expr) -> Optional[Scalar]:
+    """The value of a constant of one element."""
+    if isinstance(operand, relay.Constant) and math.prod(operand.data.shape) == 1:
+        value: Scalar = operand.data.numpy().item()
+        return value
+    return None
+
+
 def _identity(operand: relay.Expr) -> Hashable:
     """The value of a constant of one element, of anything else itself."""
-    if isinstance(operand, relay.Constant) and math.prod(operand.data.shape) == 1:
-        return operand.data.dtype, operand.data.numpy().item()
-    return operand
+    value = _scalar(operand)
+    return operand if value is None else (operand.data.dtype, value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, List, Optional, Sequence, Tuple, TypeVar
 
 import numpy as np
@@ -43,8 +44,11 @@ def _mixes_batch(call: OpCall) -> bool:
     return not call.constant[1] or any(layout[0] != "N" for layout in layouts)
 
 
-@operator("nn.conv1d", "nn.conv2d", rule=convolution_rule, touches_batch=_mixes_batch, any_dynamic=True)
-@operator("nn.conv3d", since=(6, 0, 1), rule=convolution_rule, touches_batch=_mixes_batch, any_dynamic=True)
+convolving = functools.partial(operator, touches_batch=_mixes_batch, any_dynamic=True, half="product")
+
+
+@convolving("nn.conv1d", "nn.conv2d", rule=convolution_rule)
+@convolving("nn.conv3d", since=(6, 0, 1), rule=convolution_rule)
 def convolution(net: NetworkBuilder, op: OpNode) -> Tensor:
     x, kernel = op.inputs
     groups, spatial = op.attrs["groups"], SPATIAL[op.name]
@@ -57,10 +61,8 @@ def convolution(net: NetworkBuilder, op: OpNode) -> Tensor:
     return reordered(net, result, "NC" + spatial, _out_layout(op))
 
 
-@operator(
-    "nn.conv1d_transpose", "nn.conv2d_transpose", rule=transposed_rule, touches_batch=_mixes_batch, any_dynamic=True
-)
-@operator("nn.conv3d_transpose", since=(6, 0, 1), rule=transposed_rule, touches_batch=_mixes_batch, any_dynamic=True)
+@convolving("nn.conv1d_transpose", "nn.conv2d_transpose", rule=transposed_rule)
+@convolving("nn.conv3d_transpose", since=(6, 0, 1), rule=transposed_rule)
 def transposed_convolution(net: NetworkBuilder, op: OpNode) -> Tensor:
     x, kernel = op.inputs
     dilation, spatial = op.attrs["dilation"], SPATIAL[op.name]

@@ -20,14 +20,14 @@ def like_rule(call: OpCall) -> Optional[str]:
 
 
 @operator("zeros", dtypes=DATA)
-@operator("zeros_like", since=(7, 0, 0), dtypes=DATA, rule=like_rule)
+@operator("zeros_like", since=(7, 0, 0), dtypes=DATA, rule=like_rule, free_operands=(0,))
 def zeros(net: NetworkBuilder, op: OpNode) -> Tensor:
     (spec,) = op.outputs
     return net.constant(np.zeros(spec.shape, spec.dtype))
 
 
 @operator("ones", dtypes=DATA)
-@operator("ones_like", since=(7, 0, 0), dtypes=DATA, rule=like_rule)
+@operator("ones_like", since=(7, 0, 0), dtypes=DATA, rule=like_rule, free_operands=(0,))
 def ones(net: NetworkBuilder, op: OpNode) -> Tensor:
     (spec,) = op.outputs
     return net.constant(np.ones(spec.shape, spec.dtype))
@@ -38,7 +38,7 @@ def full(net: NetworkBuilder, op: OpNode) -> Tensor:
     return _filled(net, op.inputs[0], op.outputs[0])
 
 
-@operator("full_like", since=(7, 0, 0), dtypes=DATA, rule=like_rule)
+@operator("full_like", since=(7, 0, 0), dtypes=DATA, rule=like_rule, free_operands=(0,))
 def full_like(net: NetworkBuilder, op: OpNode) -> Tensor:
     return _filled(net, op.inputs[1], op.outputs[0])
 

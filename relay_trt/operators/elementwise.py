@@ -29,26 +29,6 @@ NUMBERS = (*FLOATS, "int32")
 # Which dimensions are known does not matter to what is computed element by element.
 elementwise = functools.partial(operator, any_dynamic=True)
 
-ACTIVATION = {"sigmoid": "sigmoid", "tanh": "tanh"}
-UNARY = {
-    "acos": "acos",
-    "acosh": "acosh",
-    "asin": "asin",
-    "asinh": "asinh",
-    "atan": "atan",
-    "atanh": "atanh",
-    "ceil": "ceil",
-    "cos": "cos",
-    "cosh": "cosh",
-    "erf": "erf",
-    "exp": "exp",
-    "floor": "floor",
-    "log": "log",
-    "sin": "sin",
-    "sinh": "sinh",
-    "sqrt": "sqrt",
-    "tan": "tan",
-}
 LOGARITHM = {"log2": 2.0, "log10": 10.0}
 BINARY = {
     "add": "sum",
@@ -82,12 +62,12 @@ COMPARISON = {
 # -- activations ------------------------------------------------------------------------------------------------------
 
 
-@elementwise(*ACTIVATION)
+@elementwise("sigmoid", "tanh")
 def activation(net: NetworkBuilder, op: OpNode) -> Tensor:
-    return net.activation(op.inputs[0], ACTIVATION[op.name])
+    return net.activation(op.inputs[0], op.name)
 
 
-@elementwise("nn.relu", dtypes=NUMBERS)
+@elementwise("nn.relu", dtypes=NUMBERS, half="passes")
 def relu(net: NetworkBuilder, op: OpNode) -> Tensor:
     (x,) = op.inputs
     if x.dtype == "int32":
@@ -95,7 +75,7 @@ def relu(net: NetworkBuilder, op: OpNode) -> Tensor:
     return net.activation(x, "relu")
 
 
-@elementwise("nn.leaky_relu", since=(5, 1, 5))
+@elementwise("nn.leaky_relu", since=(5, 1, 5), half="passes")
 def leaky_relu(net: NetworkBuilder, op: OpNode) -> Tensor:
     return net.activation(op.inputs[0], "leaky_relu", alpha=op.attrs["alpha"])
 
@@ -134,21 +114,24 @@ def clip(net: NetworkBuilder, op: OpNode) -> Tensor:
 # -- one operand ------------------------------------------------------------------------------------------------------
 
 
-@elementwise("exp", "log", "sqrt")
-@elementwise("sin", "cos", "tan", "asin", "acos", "atan", since=(5, 1, 5))
-@elementwise("sinh", "cosh", "asinh", "acosh", "atanh", "ceil", "floor", since=(5, 1, 5))
+@elementwise("exp", "sqrt", half="extreme")
+@elementwise("log", half="sensitive")
+@elementwise("sin", "cos", since=(5, 1, 5), half="sensitive")  # a rounded operand misses their period
+@elementwise("tan", "sinh", "cosh", since=(5, 1, 5), half="extreme")
+@elementwise("asin", "acos", "atan", "asinh", "acosh", "atanh", "ceil", "floor", since=(5, 1, 5))
 @elementwise("erf", since=(7, 0, 0))
 def unary(net: NetworkBuilder, op: OpNode) -> Tensor:
-    return net.unary(op.inputs[0], UNARY[op.name])
+    """The Unary layer's operations have Relay's names."""
+    return net.unary(op.inputs[0], op.name)
 
 
-@elementwise(*LOGARITHM)
+@elementwise(*LOGARITHM, half="sensitive")
 def logarithm(net: NetworkBuilder, op: OpNode) -> Tensor:
     (x,) = op.inputs
     return net.elementwise(net.unary(x, "log"), net.scalar(1.0 / math.log(LOGARITHM[op.name]), x), "prod")
 
 
-@elementwise("rsqrt")
+@elementwise("rsqrt", half="extreme")
 def rsqrt(net: NetworkBuilder, op: OpNode) -> Tensor:
     return net.unary(net.unary(op.inputs[0], "sqrt"), "recip")
 
@@ -156,12 +139,12 @@ def rsqrt(net: NetworkBuilder, op: OpNode) -> Tensor:
 # Not every TensorRT's Unary layer takes integers; the ElementWise layer does.
 
 
-@elementwise("negative", dtypes=NUMBERS)
+@elementwise("negative", dtypes=NUMBERS, half="passes")
 def negative(net: NetworkBuilder, op: OpNode) -> Tensor:
     return _negated(net, op.inputs[0])
 
 
-@elementwise("abs", dtypes=NUMBERS)
+@elementwise("abs", dtypes=NUMBERS, half="passes")
 def absolute(net: NetworkBuilder, op: OpNode) -> Tensor:
     (x,) = op.inputs
     return net.elementwise(x, _negated(net, x), "max") if x.dtype == "int32" else net.unary(x, "abs")
@@ -197,7 +180,8 @@ def copy(net: NetworkBuilder, op: OpNode) -> Tensor:
     return op.inputs[0]
 
 
-@elementwise("cast", "cast_like", dtypes=DATA)
+@elementwise("cast", dtypes=DATA)
+@elementwise("cast_like", dtypes=DATA, free_operands=(1,))
 def cast(net: NetworkBuilder, op: OpNode) -> Tensor:
     return net.cast(op.inputs[0], op.outputs[0].dtype)
 
@@ -207,15 +191,17 @@ def cast(net: NetworkBuilder, op: OpNode) -> Tensor:
 
 def or_rule(call: OpCall) -> Optional[str]:
     """any operands; of bool, two that differ, neither of them one constant"""
-    one_constant = call.is_one_constant(0) or call.is_one_constant(1)
-    if call.inputs[0].dtype == "bool" and (one_constant or call.identity[0] == call.identity[1]):
+    one_constant = any(value is not None for value in call.scalars)
+    if call.inputs[0].dtype == "bool" and (one_constant or call.same(0, 1)):
         return "of bool and one constant, or of the same operand twice: TensorRT 8.6 crashes"
     return None
 
 
-@elementwise("add", "subtract", "divide", dtypes=NUMBERS, touches_batch=broadcasts_batch)
-@elementwise("multiply", "minimum", dtypes=(*NUMBERS, "bool"), touches_batch=broadcasts_batch)
-@elementwise("maximum", dtypes=(*NUMBERS, "bool"), rule=or_rule, touches_batch=broadcasts_batch)
+@elementwise("add", "subtract", dtypes=NUMBERS, touches_batch=broadcasts_batch, half="passes")
+@elementwise("divide", dtypes=NUMBERS, touches_batch=broadcasts_batch)
+@elementwise("multiply", dtypes=(*NUMBERS, "bool"), touches_batch=broadcasts_batch)
+@elementwise("minimum", dtypes=(*NUMBERS, "bool"), touches_batch=broadcasts_batch, half="passes")
+@elementwise("maximum", dtypes=(*NUMBERS, "bool"), rule=or_rule, touches_batch=broadcasts_batch, half="passes")
 @elementwise(
     "logical_or", "bitwise_or", since=(7, 0, 0), dtypes=("bool",), rule=or_rule, touches_batch=broadcasts_batch
 )
@@ -226,7 +212,7 @@ def binary(net: NetworkBuilder, op: OpNode) -> Tensor:
     return net.elementwise(a, b, (LOGICAL if a.dtype == "bool" else BINARY)[op.name])
 
 
-@elementwise("power", touches_batch=broadcasts_batch)
+@elementwise("power", touches_batch=broadcasts_batch, half="extreme")
 def power(net: NetworkBuilder, op: OpNode) -> Tensor:
     """Squares and cubes are products: quicker than a power, and right for negative bases whatever a power does."""
     base, exponent = op.inputs
@@ -298,12 +284,12 @@ def classification(net: NetworkBuilder, op: OpNode) -> Tensor:
 def where_rule(call: OpCall) -> Optional[str]:
     """two choices that differ, or that are known to be as large as the result"""
     choice, result = call.inputs[1].shape, call.outputs[0].shape
-    if call.identity[1] == call.identity[2] and (choice != result or -1 in result):
+    if call.same(1, 2) and (choice != result or -1 in result):
         return "both choices are the same: TensorRT forgets that they broadcast"
     return None
 
 
-@elementwise("where", since=(7, 0, 0), dtypes=DATA, rule=where_rule, touches_batch=broadcasts_batch)
+@elementwise("where", since=(7, 0, 0), dtypes=DATA, rule=where_rule, touches_batch=broadcasts_batch, free_operands=(0,))
 def where(net: NetworkBuilder, op: OpNode) -> Tensor:
     condition, a, b = op.inputs
     condition = net.cast(condition, "bool")

@@ -61,7 +61,7 @@ def take_rule(call: OpCall) -> Optional[str]:
 
 def _takes_first(call: OpCall) -> bool:
     """Whether the only index is 0, which is inside of any size."""
-    return call.is_one_constant(1) and call.identity[1] == ((call.inputs[1].dtype, 0), 0)
+    return call.scalars[1] == 0
 
 
 def _take_touches_batch(call: OpCall) -> bool:
@@ -226,9 +226,9 @@ def _one_hot_axis(op: Operation[Any]) -> int:
 
 def one_hot_rule(call: OpCall) -> Optional[str]:
     """any axis; constant on and off values that differ"""
-    if not (call.is_one_constant(1) and call.is_one_constant(2)):
+    if None in call.scalars[1:3]:
         return "the on and off values must be one constant each"
-    if call.identity[1] == call.identity[2]:
+    if call.same(1, 2):
         return "the on and off values are the same: TensorRT forgets how many there are"
     return not_indices(call, 0)
 
@@ -261,7 +261,14 @@ def sequence_mask_rule(call: OpCall) -> Optional[str]:
     return axis_rule(call)
 
 
-@operator("sequence_mask", since=(7, 0, 0), dtypes=NUMBERS, rule=sequence_mask_rule, touches_batch=axis_is_batch)
+@operator(
+    "sequence_mask",
+    since=(7, 0, 0),
+    dtypes=NUMBERS,
+    rule=sequence_mask_rule,
+    touches_batch=axis_is_batch,
+    free_operands=(1,),
+)
 def sequence_mask(net: NetworkBuilder, op: OpNode) -> Tensor:
     (x, lengths), axis = op.inputs, op.axis()
     places = _places(net, x.shape[axis], 1 - axis, lengths.dtype)

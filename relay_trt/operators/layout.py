@@ -58,7 +58,7 @@ def reverse_reshape_rule(call: OpCall) -> Optional[str]:
     return "the Relay VM does not know the shape of its result" if -1 in call.shape else None
 
 
-@operator("reshape_like", dtypes=DATA, rule=keeps_first_rule, touches_batch=changes_batch)
+@operator("reshape_like", dtypes=DATA, rule=keeps_first_rule, touches_batch=changes_batch, free_operands=(1,))
 @operator("contrib_reverse_reshape", dtypes=DATA, rule=reverse_reshape_rule, touches_batch=changes_batch)
 def keep_first(net: NetworkBuilder, op: OpNode) -> Tensor:
     """The shape that Relay inferred is all that these need."""
@@ -336,7 +336,9 @@ def slice_like_rule(call: OpCall) -> Optional[str]:
     return None
 
 
-@operator("slice_like", since=(5, 1, 5), dtypes=DATA, rule=slice_like_rule, touches_batch=changes_batch)
+@operator(
+    "slice_like", since=(5, 1, 5), dtypes=DATA, rule=slice_like_rule, touches_batch=changes_batch, free_operands=(1,)
+)
 def slice_like(net: NetworkBuilder, op: OpNode) -> Tensor:
     x = op.inputs[0]
     return net.slice(x, [0] * x.rank, op.outputs[0].shape, [1] * x.rank)
@@ -428,6 +430,7 @@ def broadcast_rule(call: OpCall) -> Optional[str]:
     dtypes=DATA,
     rule=broadcast_rule,
     touches_batch=lambda call: changes_batch(call) or len(call.shape) != len(call.outputs[0].shape),
+    free_operands=(1,),
 )
 def broadcast_to(net: NetworkBuilder, op: OpNode) -> Tensor:
     shape = op.outputs[0].shape
@@ -472,7 +475,7 @@ def pad_rule(call: OpCall) -> Optional[str]:
     mode, widths = call.attrs["pad_mode"], call.attrs["pad_width"]
     if mode not in ("constant", "edge", "reflect"):
         return f"mode {mode}: it must be constant, edge or reflect"
-    if mode == "constant" and not call.is_one_constant(1):
+    if mode == "constant" and call.scalars[1] is None:
         return "the value must be one constant"
     for axis, (size, (before, after)) in enumerate(zip(call.shape, widths)):
         if size < 0 and (before or after) and (mode != "constant" or min(before, after) < 0):

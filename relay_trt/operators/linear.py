@@ -41,7 +41,7 @@ def _mixes_rows(call: OpCall) -> bool:
     return not call.constant[1] or (bool(call.attrs.get("transpose_a")) and len(call.shape) == 2)
 
 
-@operator("nn.dense", rule=dense_rule, touches_batch=_mixes_rows, any_dynamic=True)
+@operator("nn.dense", rule=dense_rule, touches_batch=_mixes_rows, any_dynamic=True, half="product")
 def dense(net: NetworkBuilder, op: OpNode) -> Tensor:
     x, weight = op.inputs
     return net.matrix_multiply(x, weight, transpose_b=True)
@@ -64,8 +64,8 @@ def batch_matmul_rule(call: OpCall) -> Optional[str]:
     return one_dtype(call)
 
 
-@operator("nn.matmul", rule=matmul_rule, touches_batch=_mixes_rows, any_dynamic=True)
-@operator("nn.batch_matmul", rule=batch_matmul_rule, touches_batch=broadcasts_batch, any_dynamic=True)
+@operator("nn.matmul", rule=matmul_rule, touches_batch=_mixes_rows, any_dynamic=True, half="product")
+@operator("nn.batch_matmul", rule=batch_matmul_rule, touches_batch=broadcasts_batch, any_dynamic=True, half="product")
 def matmul(net: NetworkBuilder, op: OpNode) -> Tensor:
     a, b = op.inputs
     return net.matrix_multiply(a, b, bool(op.attrs["transpose_a"]), bool(op.attrs["transpose_b"]))
@@ -81,6 +81,7 @@ def _adds_to_batch(call: OpCall) -> bool:
     rule=known_axis_rule,
     touches_batch=_adds_to_batch,
     any_dynamic=True,
+    half="passes",
 )
 def bias_add(net: NetworkBuilder, op: OpNode) -> Tensor:
     x, bias = op.inputs
@@ -151,7 +152,7 @@ def _sums_over_batch(call: OpCall) -> bool:
     return batches != {equation.result[:1]}
 
 
-@operator("einsum", rule=einsum_rule, touches_batch=_sums_over_batch)
+@operator("einsum", rule=einsum_rule, touches_batch=_sums_over_batch, half="product")
 def einsum(net: NetworkBuilder, op: OpNode) -> Tensor:
     """Matrix products, two operands at a time: what both have is a batch or summed up, the rest are rows and columns.
 

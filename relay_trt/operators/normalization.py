@@ -19,7 +19,9 @@ LARGEST_LRN_WINDOW = 15
 LRN_RANGES = {"alpha": (-1e20, 1e20), "beta": (0.01, 1e5), "bias": (1e-5, 1e10)}
 
 
-@operator("nn.batch_norm", rule=known_axis_rule, touches_batch=axis_is_batch, any_dynamic=True)
+@operator(
+    "nn.batch_norm", rule=known_axis_rule, touches_batch=axis_is_batch, any_dynamic=True, free_operands=(1, 2, 3, 4)
+)
 def batch_norm(net: NetworkBuilder, op: OpNode) -> List[Tensor]:
     """(x - mean) / sqrt(variance + epsilon) * gamma + beta, by the statistics that are given."""
     _, gamma, beta, mean, variance = op.inputs

@@ -6,7 +6,7 @@ What else is quantized in Relay, `annotation.quantized` makes float arithmetic b
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Optional
 
 import numpy as np
 
@@ -54,15 +54,9 @@ def _unfit_types(call: OpCall, before: str, after: str) -> Optional[str]:
 def _unfit_scale(call: OpCall) -> Optional[str]:
     if not call.constant[1] or not call.constant[2]:
         return "scale and zero point must be constants"
-    if _number(call, 2) != 0:
+    if call.scalars[2] != 0:
         return "the zero point must be 0"
-    if not call.is_one_constant(1):
+    scale = call.scalars[1]
+    if scale is None:
         return None if call.constant[0] else "only a constant may have several scales"
-    scale = _number(call, 1)
     return None if scale > 0 and math.isfinite(scale) else f"the scale {scale} must be positive"
-
-
-def _number(call: OpCall, operand: int) -> float:
-    """The value of a constant of one element; of any other, which is not known here, no number."""
-    identity: Any = call.identity[operand]
-    return float(identity[0][1]) if call.is_one_constant(operand) else math.nan

@@ -45,9 +45,9 @@ def reduce(net: NetworkBuilder, op: OpNode) -> Tensor:
 
 
 operator("max", "min", dtypes=NUMBERS, rule=reduce_rule, touches_batch=axes_have_batch, any_dynamic=True)(reduce)
-operator("sum", "prod", dtypes=NUMBERS, rule=reduce_rule, touches_batch=axes_have_batch, any_dynamic=True)(
-    in_float32(reduce)
-)
+operator(
+    "sum", "prod", dtypes=NUMBERS, rule=reduce_rule, touches_batch=axes_have_batch, any_dynamic=True, half="extreme"
+)(in_float32(reduce))
 
 
 def mean_rule(call: OpCall) -> Optional[str]:
@@ -187,7 +187,7 @@ def _scans_batch(call: OpCall) -> bool:
     return call.attrs["axis"] is None or axis_is_batch(call)
 
 
-@operator(*SCANS, since=(8, 0, 0), dtypes=DATA, rule=scan_rule, touches_batch=_scans_batch)
+@operator(*SCANS, since=(8, 0, 0), dtypes=DATA, rule=scan_rule, touches_batch=_scans_batch, half="extreme")
 @in_float32
 def scan(net: NetworkBuilder, op: OpNode) -> Tensor:
     """Each step doubles how many elements are combined: as many layers as the length has bits, not elements."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -18,6 +17,7 @@ from typing import (
     Generic,
     Hashable,
     List,
+    Literal,
     Mapping,
     Optional,
     Sequence,
@@ -39,7 +39,13 @@ FLOATS = ("float32", "float16")
 DATA = (*FLOATS, "int32", "int64", "bool")
 INT64_SINCE: Version = (10, 0, 0)
 
+#: What float16 means for an operator of floats, where `half.in_half` chooses types: nothing in particular; results may
+#: be beyond float16, or so near to 0 that it matters; operands may be, and results are not; results are as far out of
+#: range as operands, as of what only moves them; or it is a matrix product, what float16 is wanted for.
+Half = Literal["plain", "extreme", "sensitive", "passes", "product"]
+
 T = TypeVar("T")
+Scalar = Union[bool, int, float]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,19 +115,22 @@ class OpCall(Operation[TensorSpec]):
     ----------
     constant : tuple of bool
         Whether each operand is a constant.
+    scalars : tuple
+        The value of each operand that is a constant of one element; None for any other.
     identity : tuple
-        For each operand, what is equal for those that are the same: one expression, or constants of one element.
+        For each operand, what is equal for those that are the same; see `same`.
     options : CompileOptions
         What the module is partitioned for.
     """
 
     constant: Tuple[bool, ...]
+    scalars: Tuple[Optional[Scalar], ...]
     identity: Tuple[Hashable, ...]
     options: CompileOptions
 
-    def is_one_constant(self, operand: int) -> bool:
-        """Whether an operand is a constant of one element."""
-        return self.constant[operand] and math.prod(self.inputs[operand].shape) == 1
+    def same(self, a: int, b: int) -> bool:
+        """Whether two operands are one expression, or constants of one element that are equal."""
+        return self.identity[a] == self.identity[b]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,6 +168,11 @@ class Operator:
         in modules that are partitioned with ``input_shapes``.
     of_constants : bool
         Whether calls of nothing but constants are offloaded, too: TVM does not fold them.
+    half : str
+        What float16 means for it; see `Half`.
+    free_operands : tuple of int
+        The operands whose floats may have either type: only their shapes are asked, they are compared with something,
+        or the converter computes with them in float32.
     """
 
     name: str
@@ -169,6 +183,8 @@ class Operator:
     touches_batch: Optional[Callable[[OpCall], bool]] = None
     any_dynamic: bool = False
     of_constants: bool = False
+    half: Half = "plain"
+    free_operands: Tuple[int, ...] = ()
 
     @property
     def computes_in_float32(self) -> bool:
@@ -187,6 +203,8 @@ def operator(
     touches_batch: Optional[Callable[[OpCall], bool]] = None,
     any_dynamic: bool = False,
     of_constants: bool = False,
+    half: Half = "plain",
+    free_operands: Tuple[int, ...] = (),
     override: bool = False,
 ) -> Callable[[Converter], Converter]:
     """Register the decorated function as the converter of Relay operators.
@@ -211,20 +229,32 @@ def operator(
         -1; two of them are not known to be equal.
     of_constants : bool
         Whether calls of nothing but constants are offloaded, too: TVM does not fold them.
+    half : {"plain", "extreme", "sensitive", "passes", "product"}
+        What float16 means for it, where ``TVM_TENSORRT_STRONG_TYPES`` or TensorRT 11 has types chosen: see `Half`.
+    free_operands : tuple of int
+        The operands whose floats may have either type, float32 or float16.
     override : bool
         Replace the operator where there is one of that name.
 
     Raises
     ------
+    TypeError
+        Where there is no name, as in a decorator without parentheses, or ``dtypes`` is one string.
     ValueError
         Where there is one of that name, and ``override`` is not set.
     """
+    if not names or not all(isinstance(name, str) for name in names):
+        raise TypeError(f"operator() takes the names of Relay operators, as in @operator('exp'), not {names}")
+    if isinstance(dtypes, str):
+        raise TypeError(f"dtypes is a tuple, as in ({dtypes!r},), not {dtypes!r}")
 
     def register(convert: Converter) -> Converter:
         for name in names:
             if name in OPERATORS and not override:
                 raise ValueError(f"operator {name!r} is registered already; override=True replaces it")
-            OPERATORS[name] = Operator(name, convert, since, dtypes, rule, touches_batch, any_dynamic, of_constants)
+            OPERATORS[name] = Operator(
+                name, convert, since, dtypes, rule, touches_batch, any_dynamic, of_constants, half, free_operands
+            )
         return convert
 
     return register

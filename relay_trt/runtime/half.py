@@ -13,6 +13,8 @@ float32 stays
 * what leads from float32 to one of those, to an index or to a truth without a matrix product in between: an index that
   is computed from a network's input is the one that it was.
 
+Each operator says itself which of these it is (`operators.Half`).
+
 Operators that compute in float32 inside (`operators.in_float32`) read and give either type: results are float32 where
 nothing reads them as float16. A cast of the model's own to float32 is one of those: where it leads to float16 it
 vanishes, as what follows computes in float16 anyway, and where it leads to what stays in float32 it does what it says.
@@ -34,49 +36,12 @@ LARGEST = float(np.finfo(FLOAT16).max)
 SMALLEST = float(np.finfo(FLOAT16).tiny)  # of those that keep all their bits
 
 CASTS = ("cast", "cast_like")
-#: What float16 is wanted for.
-MATRIX_PRODUCTS = frozenset(
-    {
-        "einsum",
-        "nn.batch_matmul",
-        "nn.conv1d",
-        "nn.conv1d_transpose",
-        "nn.conv2d",
-        "nn.conv2d_transpose",
-        "nn.conv3d",
-        "nn.conv3d_transpose",
-        "nn.dense",
-        "nn.matmul",
-    }
-)
-#: Results that may be beyond float16, or so near to 0 that it matters: what computes with them stays in float32, too.
-EXTREME = frozenset({"cosh", "cumprod", "cumsum", "exp", "power", "prod", "rsqrt", "sinh", "sqrt", "sum", "tan"})
 #: What it gives is computed with in int8, where no cast lies in between.
 DEQUANTIZE = "qnn.dequantize"
-#: Results within the range of float16, of operands that are not.
-SENSITIVE = frozenset({"cos", "log", "log10", "log2", "sin"})
-#: Arithmetic whose result is as far out of range as an operand is. So it is of what only moves elements.
-PASSING = frozenset(
-    {"abs", "add", "maximum", "minimum", "negative", "nn.bias_add", "nn.leaky_relu", "nn.relu", "subtract"}
-)
 #: What stays in float32 where nothing else reads it than what does.
 ARITHMETIC = frozenset({"add", "divide", "maximum", "mean", "minimum", "multiply", "sigmoid", "subtract"})
 #: What adds a constant: a small one, as a bias, is lost in what it is added to.
 SUMS = ("add", "nn.bias_add", "subtract")
-#: Operands of which only the shape is asked, that are compared with something, or that their converter computes with
-#: in float32: their types are free.
-FREE_OPERANDS: Mapping[str, Tuple[int, ...]] = {
-    "broadcast_to_like": (1,),
-    "cast_like": (1,),
-    "full_like": (0,),
-    "nn.batch_norm": (1, 2, 3, 4),
-    "ones_like": (0,),
-    "reshape_like": (1,),
-    "sequence_mask": (1,),
-    "slice_like": (1,),
-    "where": (0,),
-    "zeros_like": (0,),
-}
 
 
 def in_half(graph: Graph, constants: Mapping[str, np.ndarray]) -> Tuple[Graph, Dict[str, np.ndarray]]:
@@ -166,8 +131,8 @@ class _Types:
             )
             gives_extreme = self._makes_extremes(node) or (reads_extreme and _passes(node.name))
             # Operators that compute in float32 read it as it is, and matrix products are what float16 is for.
-            must_follow = not _computes_in_float32(node.name) and node.name not in MATRIX_PRODUCTS
-            must_stay = not _takes(node.name, FLOAT16) or node.name in SENSITIVE
+            must_follow = not _computes_in_float32(node.name) and not _is_product(node.name)
+            must_stay = not _takes(node.name, FLOAT16) or _kind(node.name) == "sensitive"
             if must_stay or gives_extreme or (reads_extreme and must_follow):
                 self._kept.add(i)
             if gives_extreme or _has_index(node):
@@ -180,7 +145,7 @@ class _Types:
         heads = {head.node for head in self.graph.heads}
         for i in reversed(self._kernels):
             name, uses = self.graph.nodes[i].name, self._uses[i]
-            if i in self._kept or name in MATRIX_PRODUCTS:
+            if i in self._kept or _is_product(name):
                 continue
             if name in ARITHMETIC and uses and all(use.node in must_stay for use in uses):
                 must_stay.add(i)
@@ -224,9 +189,9 @@ class _Types:
 
     def _makes_extremes(self, node: Node) -> bool:
         """Whether a result may be out of the range of float16, whatever the operands."""
-        if node.name in EXTREME or node.name == DEQUANTIZE or _has_lost_attribute(node):
+        if _kind(node.name) == "extreme" or node.name == DEQUANTIZE or _has_lost_attribute(node):
             return True
-        if node.name in MATRIX_PRODUCTS and any(self.graph.nodes[x.node].name == DEQUANTIZE for x in node.inputs):
+        if _is_product(node.name) and any(self.graph.nodes[x.node].name == DEQUANTIZE for x in node.inputs):
             return True
         if node.name in CASTS and self.graph.spec(node.inputs[0]).dtype in ("int32", "int64"):
             return True
@@ -313,7 +278,16 @@ def _is_float_cast(graph: Graph, node: Node) -> bool:
 
 
 def _is_free_operand(node: Node, operand: int) -> bool:
-    return operand in FREE_OPERANDS.get(node.name, ())
+    return node.name in OPERATORS and operand in OPERATORS[node.name].free_operands
+
+
+def _kind(name: str) -> str:
+    """What the operator says that float16 means for it."""
+    return OPERATORS[name].half if name in OPERATORS else "plain"
+
+
+def _is_product(name: str) -> bool:
+    return _kind(name) == "product"
 
 
 def _takes(name: str, dtype: str) -> bool:
@@ -327,7 +301,7 @@ def _computes_in_float32(name: str) -> bool:
 
 def _passes(name: str) -> bool:
     """Whether results are as far out of range as operands: what takes int64 moves elements, or picks some."""
-    return name in PASSING or _takes(name, "int64")
+    return _kind(name) == "passes" or _takes(name, "int64")
 
 
 def _gives_indices(node: Node) -> bool:

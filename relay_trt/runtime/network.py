@@ -28,7 +28,8 @@ def convert(graph: Graph, constants: Mapping[str, np.ndarray], net: NetworkBuild
     Raises
     ------
     ConversionError
-        Where an operator has no converter or the engine does not take it; the message names the operator.
+        Where an operator has no converter, its converter raises an error, or the engine does not take it; the message
+        names the operator.
     """
     tensors: Dict[Entry, Tensor] = {}
     for i, node in enumerate(graph.nodes):
@@ -62,9 +63,15 @@ def _tensors(
             "import here too the module that registers it, or install a newer relay_trt"
         )
     op = OpNode(node.name, node.attrs, tuple(tensors[entry] for entry in node.inputs), node.outputs)
-    result = OPERATORS[node.name].convert(net, op)
-    results: List[Tensor] = [result] if isinstance(result, Tensor) else list(result)
-    _check(f"{graph.symbol}: {node.name} (node {index})", node.outputs, results)
+    where = f"{graph.symbol}: {node.name} (node {index})"
+    try:
+        result = OPERATORS[node.name].convert(net, op)
+        results: List[Tensor] = [result] if isinstance(result, Tensor) else list(result)
+    except (ConversionError, MemoryError):
+        raise
+    except Exception as error:  # anybody may have written the converter
+        raise ConversionError(f"{where}: its converter raised {type(error).__name__}: {error}") from error
+    _check(where, node.outputs, results)
     return results
 
 
@@ -73,6 +80,8 @@ def _check(where: str, expected: Tuple[TensorSpec, ...], results: Sequence[Tenso
     if len(results) != len(expected):
         raise ConversionError(f"{where} became {len(results)} tensors, not {len(expected)}")
     for spec, tensor in zip(expected, results):
+        if not isinstance(tensor, Tensor):
+            raise ConversionError(f"{where} became {type(tensor).__name__} {tensor!r}, not a tensor")
         same = len(spec.shape) == tensor.rank and all(a == b or -1 in (a, b) for a, b in zip(spec.shape, tensor.shape))
         if not same or spec.dtype != tensor.dtype:
             raise ConversionError(f"{where} became {TensorSpec(tensor.shape, tensor.dtype)}, not {spec}")

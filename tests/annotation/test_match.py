@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import threading
 from typing import List, Optional
 
@@ -10,7 +11,7 @@ from tvm import relay
 from relay_trt.annotation import match
 from relay_trt.annotation.match import decide, describe, matching
 from relay_trt.graph import TensorSpec
-from relay_trt.operators import OpCall
+from relay_trt.operators import OPERATORS, OpCall
 from relay_trt.options import CompileOptions
 
 from ..support import module
@@ -38,6 +39,7 @@ def test_rules_see_a_call_in_plain_values(monkeypatch: pytest.MonkeyPatch) -> No
         attrs={"alpha": 0.5},
         inputs=(ROW,),
         constant=(False,),
+        scalars=(None,),
         identity=seen.identity,
         outputs=(ROW,),
         options=CompileOptions(),
@@ -50,14 +52,22 @@ def test_rules_see_a_call_in_plain_values(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_rules_see_which_operands_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     def same(a: relay.Expr, b: relay.Expr) -> bool:
-        first, second = seen_by_rules(typed(relay.add(a, b)), monkeypatch).identity
-        return first == second
+        return seen_by_rules(typed(relay.add(a, b)), monkeypatch).same(0, 1)
 
     negative = relay.negative(X)
     assert same(X, X) and same(negative, negative)
     assert not same(X, negative) and not same(negative, relay.negative(X))
     assert same(relay.const(1.0), relay.const([1.0]))
     assert not same(relay.const(1.0), relay.const(2.0)) and not same(X, relay.const(1.0))
+
+
+def test_rules_see_constants_of_one_element(monkeypatch: pytest.MonkeyPatch) -> None:
+    several = relay.const(np.ones((2, 3), "float32"))
+    for operand, value in ((X, None), (several, None), (relay.const(2.5), 2.5), (relay.const([[-1.0]]), -1.0)):
+        assert seen_by_rules(typed(relay.add(X, operand)), monkeypatch).scalars == (None, value)
+    quantized = relay.qnn.op.dequantize(relay.const(np.int8(3)), relay.const(0.5), relay.const(0))
+    call = seen_by_rules(typed(relay.add(X, quantized)), monkeypatch)
+    assert call.constant == (False, True) and call.scalars == (None, None)  # no value that a converter could read
 
 
 def test_rules_see_tuples_flattened(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,3 +118,10 @@ def test_describe() -> None:
 def test_an_attribute_that_this_tvm_lacks_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(match, "attributes", lambda call: {})
     assert decide(typed(relay.nn.softmax(X))) == "this TVM's operator has no attribute 'axis'"
+
+
+def test_what_a_rule_raises_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = dataclasses.replace(OPERATORS["nn.softmax"], rule=lambda call: call.inputs[7].dtype)
+    monkeypatch.setitem(OPERATORS, "nn.softmax", wrong)
+    with pytest.raises(RuntimeError, match="the rule of 'nn.softmax' raised IndexError"):
+        decide(typed(relay.nn.softmax(X)))

@@ -31,7 +31,7 @@ def attributes(kernel_layout: str) -> Dict[str, Any]:
 def reason(kernel: Tuple[int, ...], kernel_layout: str, output: Tuple[int, ...] = Y) -> Optional[str]:
     inputs, outputs = (TensorSpec(X, "float32"), TensorSpec(kernel, "float32")), (TensorSpec(output, "float32"),)
     attrs, options = attributes(kernel_layout), CompileOptions()
-    return refusal(OpCall("nn.conv2d_transpose", attrs, inputs, outputs, (False, True), (0, 1), options))
+    return refusal(OpCall("nn.conv2d_transpose", attrs, inputs, outputs, (False, True), (None, None), (0, 1), options))
 
 
 @pytest.mark.parametrize(

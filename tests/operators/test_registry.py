@@ -95,6 +95,12 @@ def test_registering(monkeypatch: pytest.MonkeyPatch) -> None:
         ("a", convert, (9, 0, 0)),
         ("b", convert, (9, 0, 0)),
     ]
+    with pytest.raises(TypeError, match=r"names of Relay operators, as in @operator\('exp'\), not \(<function"):
+        operator(convert)  # type: ignore[arg-type]  # as a decorator without parentheses does
+    with pytest.raises(TypeError, match="names of Relay operators"):
+        operator()
+    with pytest.raises(TypeError, match=r"dtypes is a tuple, as in \('float32',\), not 'float32'"):
+        operator("c", dtypes="float32")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="operator 'a' is registered already; override=True replaces it"):
         operator("a")(convert)
     operator("a", override=True)(lambda net, op: op.inputs[0])

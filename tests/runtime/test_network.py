@@ -77,6 +77,7 @@ def test_an_unknown_operator_is_named() -> None:
         (lambda net, op: net.reshape(op.inputs[0], [3, 2]), r"became float32\[3, 2\], not float32\[2, 3\]"),
         (lambda net, op: net.reshape(op.inputs[0], [2, 3, 1]), r"became float32\[2, 3, 1\], not float32\[2, 3\]"),
         (lambda net, op: net.constant(np.zeros((2, 3), "float16")), r"became float16\[2, 3\], not float32\[2, 3\]"),
+        (lambda net, op: ["x"], "became str 'x', not a tensor"),
     ],
 )
 def test_a_converter_must_agree_with_relay(
@@ -96,7 +97,25 @@ def test_dynamic_dimensions_agree_with_any() -> None:
     assert [d.dim_value for d in output.type.tensor_type.shape.dim] == [0, 2, 2]
 
 
-def test_what_a_converter_raises_passes() -> None:
+@pytest.mark.parametrize(
+    ("converter", "message"),
+    [
+        (lambda net, op: net.unary(op.inputs[0], "expo"), "KeyError: 'expo'"),
+        (lambda net, op: net.elementwise(op.inputs[0], 1.0, "sum"), "AttributeError: .*'float'"),
+        (lambda net, op: None, "TypeError: .*NoneType"),
+    ],
+)
+def test_what_a_converter_raises_names_it(
+    converter: Callable[..., Any], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(OPERATORS, "wrong", Operator("wrong", converter))
+    net = Network()
+    graph = net.graph(net.kernel("wrong", net.input(2, 3), shape=(2, 3)))
+    with pytest.raises(ConversionError, match=rf"tested: wrong \(node 1\): its converter raised {message}"):
+        converted(net, graph)
+
+
+def test_what_the_engine_refuses_passes() -> None:
     net = Network()
     graph = net.graph(net.kernel("add", net.input(2, 3), net.input(2, 4), shape=(2, 4)))
     with pytest.raises(ConversionError, match="add_2: ONNX refuses Add"):
