@@ -47,8 +47,8 @@ def warm_up(library: tvm.runtime.Module, batch: Optional[int] = None, device_id:
     Raises
     ------
     ValueError
-        Where the library has no subgraphs (or no executor yet), or an input has a dynamic dimension of which neither
-        ``batch`` nor a profile tells.
+        Where the library has no subgraphs (or no executor yet), an input has a dynamic dimension of which neither
+        ``batch`` nor a profile tells, or a ``TVM_TENSORRT_`` variable is malformed.
     EngineError, ConversionError
         Where an engine cannot be built.
     """

@@ -76,6 +76,8 @@ class Subgraph:
             Where a tensor's dtype, shape or layout is not the subgraph's; the message names the tensor.
         EngineError, ConversionError
             Where no engine can be built, or it reports an error.
+        ValueError
+            Where an engine must be built, and a ``TVM_TENSORRT_`` variable is malformed.
         """
         self._check(inputs, outputs)
         if all(0 in tensor.shape for tensor in outputs):
@@ -115,7 +117,8 @@ class Subgraph:
         Raises
         ------
         ValueError
-            Where an input has a dynamic dimension of which neither ``batch`` nor a profile tells.
+            Where an input has a dynamic dimension of which neither ``batch`` nor a profile tells, or a
+            ``TVM_TENSORRT_`` variable is malformed.
         EngineError, ConversionError
             Where no engine can be built.
         """

@@ -78,8 +78,11 @@ def _configure(config: Any, net: TensorRTBuilder, request: BuildRequest, calibra
         _set_precision_flags(config, net, request)
     if not settings.use_tf32:
         config.clear_flag(trt.BuilderFlag.TF32)
-    if settings.builder_level is not None and hasattr(config, "builder_optimization_level"):  # TensorRT 8.6
-        config.builder_optimization_level = settings.builder_level
+    if settings.builder_level is not None:
+        if hasattr(config, "builder_optimization_level"):  # from TensorRT 8.6 on
+            config.builder_optimization_level = settings.builder_level
+        else:
+            logger.warning("%s: TVM_TENSORRT_BUILDER_LEVEL has no effect before TensorRT 8.6", graph.symbol)
     if settings.tactic_sources is not None:
         config.set_tactic_sources(_tactic_sources(settings.tactic_sources))
     profile = _optimization_profile(net, graph, request.profiles)
