@@ -8,9 +8,11 @@ import numpy as np
 import tvm
 from tvm import relay
 
-from .annotation.report import is_subgraph
 from .codegen.serializer import constants_of, options_of, serialize
-from .relay_ir import ENGINE_ATTR
+from .relay_ir import ENGINE_ATTR, is_subgraph
+from .runtime.engines import EngineError
+from .runtime.engines.tensorrt import TensorRTEngine
+from .runtime.settings import Settings
 from .runtime.subgraph import Subgraph
 
 
@@ -36,15 +38,29 @@ def build_engines(mod: tvm.IRModule, device_id: int = 0) -> tvm.IRModule:
     Raises
     ------
     ValueError
-        Where a subgraph has an input with dynamic dimensions and no profile: its engine depends on the calls.
+        Where a subgraph has an input with dynamic dimensions and no profile: its engine depends on the calls. Where
+        a variable ``TVM_TENSORRT_*`` is malformed.
     EngineError, ConversionError
-        Where an engine cannot be built.
+        Where an engine cannot be built, as without TensorRT or a GPU; the CPU engine's is built only where
+        ``TVM_TENSORRT_ENGINE=onnxruntime`` asks for it.
     """
     mod = relay.transform.InferType()(mod)
-    for name, function in mod.functions.items():
-        if is_subgraph(function):
-            mod[name] = _with_engine(function, device_id)
+    subgraphs = {name: function for name, function in mod.functions.items() if is_subgraph(function)}
+    if subgraphs:
+        _check_engine(Settings.from_environment())
+    for name, function in subgraphs.items():
+        mod[name] = _with_engine(function, device_id)
     return relay.transform.InferType()(mod)
+
+
+def _check_engine(settings: Settings) -> None:
+    """Allow no fallback: a target that has TensorRT could not use what it gives, and would carry the weights twice."""
+    missing = TensorRTEngine.unavailable() if settings.engine == "auto" else None
+    if missing:
+        raise EngineError(
+            f"TensorRT cannot be used here, so no engine was built: {missing}. Call build_engines where the target's "
+            "kind of GPU and TensorRT are, or set TVM_TENSORRT_ENGINE=onnxruntime to have the CPU engine's built"
+        )
 
 
 def _with_engine(function: relay.Function, device_id: int) -> relay.Function:

@@ -1,8 +1,8 @@
-"""What annotation and code generation both ask of Relay: types as `TensorSpec`, attributes as plain values."""
+"""What annotation and code generation both ask of Relay: types and attributes as plain values, whose a function is."""
 
 from __future__ import annotations
 
-from typing import Any, Dict, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 from .graph import TensorSpec
 
@@ -26,6 +26,38 @@ COMPILER = "relay_trt" if _TAKEN else "tensorrt"
 OPTIONS_ATTR = "relay_trt.options"
 PROFILES_ATTR = "relay_trt.profiles"
 ENGINE_ATTR = "relay_trt.engine"
+
+
+def compiler_of(function: tvm.ir.BaseFunc) -> Optional[str]:
+    """The external compiler that a function was partitioned for, or None where TVM compiles it."""
+    attrs = function.attrs
+    return str(attrs["Compiler"]) if attrs is not None and "Compiler" in attrs.keys() else None
+
+
+def is_subgraph(function: tvm.ir.BaseFunc) -> bool:
+    """Whether a function is one of ours: it was partitioned for this compiler."""
+    return compiler_of(function) == COMPILER
+
+
+def is_sealed(function: tvm.ir.BaseFunc) -> bool:
+    """Whether a function is finished: TVM has fused it, or it was partitioned for a compiler, ours or another.
+
+    What is inside of it stays as it is.
+    """
+    fused = function.attrs is not None and "Primitive" in function.attrs.keys()
+    return fused or compiler_of(function) is not None
+
+
+def operator_calls(function: relay.Function) -> List[relay.Call]:
+    """The calls of Relay operators in a function, in topological order."""
+    calls: List[relay.Call] = []
+
+    def visit(expr: relay.Expr) -> None:
+        if isinstance(expr, relay.Call) and isinstance(expr.op, tvm.ir.Op):
+            calls.append(expr)
+
+    relay.analysis.post_order_visit(function, visit)
+    return calls
 
 
 def tensor_specs(type_: relay.Type) -> Tuple[TensorSpec, ...]:

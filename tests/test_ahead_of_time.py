@@ -15,8 +15,9 @@ from tvm import relay
 from tvm.contrib.graph_executor import GraphModule
 
 import relay_trt
-from relay_trt.annotation.report import is_subgraph
 from relay_trt.codegen.serializer import options_of, serialize
+from relay_trt.relay_ir import is_subgraph
+from relay_trt.runtime.engines import EngineError
 from relay_trt.runtime.engines.onnxruntime import OnnxRuntimeEngine
 from relay_trt.runtime.engines.tensorrt import TensorRTEngine
 
@@ -144,6 +145,51 @@ def test_a_dynamic_batch_needs_a_profile(engine: str) -> None:
     mod = module(relay.Function([x], relay.nn.relu(relay.nn.dense(x, relay.const(random((4, 6)))))))
     with pytest.raises(ValueError, match=r"is float32\[\?, 6\]: without a profile \(input_shapes of partition"):
         with_engines(mod)
+
+
+@pytest.fixture
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TensorRTEngine, "unavailable", lambda: "there is no NVIDIA GPU")
+
+
+@pytest.mark.parametrize("strict", ["0", "1"])
+def test_without_tensorrt_nothing_is_built_instead(
+    no_gpu: None, strict: str, builds: List[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The CPU engine's plan would double the file, and be of no use to a target that has a GPU."""
+    monkeypatch.setenv("TVM_TENSORRT_STRICT", strict)
+    with pytest.raises(EngineError, match="there is no NVIDIA GPU.*target's kind of GPU.*TVM_TENSORRT_ENGINE=onnx"):
+        with_engines(network())
+    assert not builds
+
+
+def test_tensorrt_by_name_is_tensorrt_too(no_gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TVM_TENSORRT_ENGINE", "tensorrt")
+    with pytest.raises(EngineError, match="TVM_TENSORRT_ENGINE asks for tensorrt.*there is no NVIDIA GPU"):
+        with_engines(network())
+
+
+def test_the_cpu_engine_is_built_where_it_is_asked_for(
+    no_gpu: None, tmp_path: Path, builds: List[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TVM_TENSORRT_ENGINE", "onnxruntime")
+    mod = network()
+    path = compile_library(with_engines(mod), tmp_path / "library.so")
+    monkeypatch.delenv("TVM_TENSORRT_ENGINE")
+    assert len(builds) == 2
+    assert_close(run_library(path, INPUTS), run_tvm(mod, INPUTS))
+    assert len(builds) == 2
+
+
+def test_without_subgraphs_there_is_nothing_to_build(no_gpu: None) -> None:
+    mod = module(not_offloaded(relay.var("x", shape=(2, 3))))
+    assert [name.name_hint for name in with_engines(mod).get_global_vars()] == ["main"]
+
+
+def test_a_malformed_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TVM_TENSORRT_BUILDER_LEVEL", "high")
+    with pytest.raises(ValueError, match="TVM_TENSORRT_BUILDER_LEVEL is 'high'; accepted is a level from 0 to 5"):
+        with_engines(network())
 
 
 def test_a_library_with_an_engine_is_cached_too(

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Optional
 
 import pytest
 import tvm
@@ -9,7 +9,7 @@ from tvm import relay
 
 from relay_trt import relay_ir
 from relay_trt.graph import TensorSpec
-from relay_trt.relay_ir import attributes, tensor_specs
+from relay_trt.relay_ir import COMPILER, attributes, compiler_of, is_sealed, is_subgraph, operator_calls, tensor_specs
 
 from .support import module
 
@@ -83,6 +83,36 @@ def test_attributes(body: relay.Call, expected: Any) -> None:
 def test_an_attribute_without_plain_value_is_named() -> None:
     with pytest.raises(ValueError, match="attribute 'start' is .*, a Constant"):
         attributes_of(relay.arange(relay.const(3.0)))
+
+
+PLAIN = relay.Function([X], relay.exp(X))
+FUSED = PLAIN.with_attr("Primitive", tvm.tir.IntImm("int32", 1))
+
+
+@pytest.mark.parametrize(
+    ("function", "compiler", "sealed"),
+    [
+        pytest.param(PLAIN, None, False, id="without attributes"),
+        pytest.param(PLAIN.with_attr("Inline", 1), None, False, id="with others"),
+        pytest.param(FUSED, None, True, id="fused by TVM"),
+        pytest.param(PLAIN.with_attr("Compiler", "other"), "other", True, id="another compiler's"),
+        pytest.param(FUSED.with_attr("Compiler", COMPILER), COMPILER, True, id="ours"),
+        pytest.param(tvm.tir.PrimFunc([], tvm.tir.Evaluate(0)), None, False, id="no function of Relay"),
+    ],
+)
+def test_who_compiles_a_function(function: tvm.ir.BaseFunc, compiler: Optional[str], sealed: bool) -> None:
+    assert compiler_of(function) == compiler
+    assert is_subgraph(function) == (compiler == COMPILER)
+    assert is_sealed(function) == sealed
+
+
+def test_calls_of_operators_come_after_those_that_they_read() -> None:
+    inner = relay.var("y", shape=(1, 3, 8, 8))
+    shared = relay.exp(X)
+    body = relay.Tuple([relay.tanh(shared), relay.Function([inner], relay.abs(inner))(shared)])
+    found = [call.op.name for call in operator_calls(relay.Function([X], body))]
+    assert sorted(found) == ["abs", "exp", "tanh"]
+    assert found.index("exp") < found.index("tanh")
 
 
 def test_the_compilers_name_is_free_in_this_tvm() -> None:

@@ -13,7 +13,7 @@ from tvm.relay import dataflow_pattern as dfp
 from .. import codegen  # noqa: F401  registers relay.ext.<compiler>, which relay.build calls
 from ..graph import Profile
 from ..options import OLDEST_TENSORRT, CompileOptions, installed_tensorrt_version
-from ..relay_ir import OPTIONS_ATTR, PROFILES_ATTR, tensor_specs
+from ..relay_ir import OPTIONS_ATTR, PROFILES_ATTR, is_subgraph, operator_calls, tensor_specs
 from .inline import inline
 from .match import matching
 from .profiles import InputShapes, input_profiles, subgraph_profiles
@@ -23,8 +23,6 @@ from .report import (
     MAC_OPERATORS,
     REPORT_ATTR,
     PartitionReport,
-    is_subgraph,
-    operator_calls,
     refused_calls,
     subgraph_report,
     summarize,
@@ -83,7 +81,9 @@ def partition_for_tensorrt(
         The partitioned module, to be given to ``relay.build``; `partition_report` tells what was done.
     config : dict
         The options. They travel in the module already; passing them on as
-        ``PassContext(config={"relay.ext.tensorrt.options": config})`` works too, and wins where it differs.
+        ``PassContext(config={"relay.ext.tensorrt.options": config})`` works too, and wins where it differs. Not so
+        where the key is TVM's own, as in old releases that were built with TVM's TensorRT: those raise an error, as
+        they do not know all of these options.
 
     Raises
     ------

@@ -9,9 +9,8 @@ import tvm
 from tvm import relay
 
 from ..graph import Profile, TensorSpec
-from ..relay_ir import tensor_specs
+from ..relay_ir import is_subgraph, tensor_specs
 from .expressions import rebuild
-from .report import is_subgraph
 
 logger = logging.getLogger("TensorRT")
 

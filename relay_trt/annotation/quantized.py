@@ -17,7 +17,7 @@ import tvm
 from tvm import relay
 
 from ..operators import OPERATORS
-from ..relay_ir import attributes
+from ..relay_ir import attributes, is_sealed
 from .expressions import rebuild
 
 #: The zero points of what is quantized symmetrically.
@@ -215,7 +215,7 @@ class _Rewriter:
             result = HANDLERS[expr.op.name](self, expr)
         elif isinstance(expr, relay.TupleGetItem):
             result = self._field(expr)
-        elif isinstance(expr, relay.Function) and _is_foreign(expr):
+        elif isinstance(expr, relay.Function) and is_sealed(expr):
             result = expr
         if isinstance(result, (Levels, Sums)):
             self.known[expr] = result
@@ -578,21 +578,16 @@ def _quantities(call: relay.Call) -> Iterator[Tuple[str, relay.Expr, relay.Expr]
 
 
 def _is_quantized(function: tvm.ir.BaseFunc) -> bool:
-    """Whether a function has operators of the QNN dialect."""
+    """Whether a function has operators of the QNN dialect, and may still be changed."""
     found: List[bool] = []
 
     def visit(expr: relay.Expr) -> None:
         if isinstance(expr, tvm.ir.Op) and expr.name.startswith("qnn."):
             found.append(True)
 
-    if isinstance(function, relay.Function) and not _is_foreign(function):
+    if isinstance(function, relay.Function) and not is_sealed(function):
         relay.analysis.post_order_visit(function, visit)
     return bool(found)
-
-
-def _is_foreign(function: relay.Function) -> bool:
-    """Whether TVM has fused it, or another compiler has it."""
-    return bool(function.attrs) and bool({"Compiler", "Primitive"} & {str(key) for key in function.attrs.keys()})
 
 
 def _is_call(expr: relay.Expr, name: str) -> bool:

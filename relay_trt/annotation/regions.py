@@ -15,7 +15,7 @@ from typing import Callable, Dict, Hashable, Iterable, List, Optional, Sequence,
 import tvm
 from tvm import relay
 
-from ..relay_ir import COMPILER
+from ..relay_ir import COMPILER, is_sealed
 from .expressions import LEAVES, bodies, operands, rebuild
 from .match import decide
 
@@ -115,8 +115,8 @@ class _Offloader:
         self.functions[name] = self._function(function, ChainMap())
 
     def _function(self, function: relay.Function, scope: Scope) -> relay.Function:
-        """The function with its operators offloaded; what TVM has fused, or another compiler has, is left alone."""
-        if function.attrs and {"Compiler", "Primitive"} & {str(key) for key in function.attrs.keys()}:
+        """The function with its operators offloaded."""
+        if is_sealed(function):
             return function
         body = self._block(function.body, scope)
         return relay.Function(function.params, body, function.ret_type, function.type_params, function.attrs)

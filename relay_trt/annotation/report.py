@@ -14,7 +14,7 @@ from rich.table import Table
 from tvm import relay
 
 from ..operators.linear import Equation
-from ..relay_ir import COMPILER, attributes, tensor_specs
+from ..relay_ir import attributes, is_subgraph, operator_calls, tensor_specs
 from .match import decide, describe
 
 Attributes = Mapping[str, Any]
@@ -158,24 +158,6 @@ def summarize(refused: Iterable[Tuple[relay.Call, str]]) -> List[Refusal]:
         earlier = found.get(key) or Refusal(*key, count=0, example=describe(call))
         found[key] = dataclasses.replace(earlier, count=earlier.count + 1)
     return list(found.values())
-
-
-def is_subgraph(function: tvm.ir.BaseFunc) -> bool:
-    """Whether a function is one of ours: it was partitioned for this compiler."""
-    attrs = function.attrs
-    return attrs is not None and "Compiler" in attrs.keys() and str(attrs["Compiler"]) == COMPILER
-
-
-def operator_calls(function: relay.Function) -> Iterable[relay.Call]:
-    """The calls of Relay operators in a function, in topological order."""
-    calls: List[relay.Call] = []
-
-    def visit(expr: relay.Expr) -> None:
-        if isinstance(expr, relay.Call) and isinstance(expr.op, tvm.ir.Op):
-            calls.append(expr)
-
-    relay.analysis.post_order_visit(function, visit)
-    return calls
 
 
 def _macs(call: relay.Call) -> int:

@@ -22,6 +22,8 @@ KEY = "relay.ext.tensorrt.options"
 def options_of_pass_context() -> Optional[CompileOptions]:
     """The options given in the current PassContext, or None where there are none.
 
+    Where TVM has the key itself, there are never any: what is under it is for TVM's own TensorRT.
+
     Raises
     ------
     ValueError, TypeError
@@ -35,7 +37,11 @@ def options_of_pass_context() -> Optional[CompileOptions]:
 
 
 def accept_options() -> None:
-    """Let PassContext take the option, where this TVM does not know it by itself."""
+    """Let PassContext take the option, unless TVM has it itself.
+
+    Some old releases do that were built with TVM's own TensorRT. That would lose its options if they were taken out,
+    and it does not know all of ours: PassContext refuses them there.
+    """
     context = tvm.ir.transform.PassContext
     if KEY in context.list_configs() or hasattr(context.__init__, "__wrapped__"):
         return

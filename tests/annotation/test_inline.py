@@ -107,6 +107,16 @@ def test_a_function_that_is_passed_on_stays() -> None:
     assert names(mod) == ["f", "main"]
 
 
+def test_a_function_that_is_returned_stays() -> None:
+    mod = inlined({f: EXP, g: relay.Function([], f), main: function(f)})
+    assert names(mod) == ["f", "g", "main"]
+
+
+def test_functions_that_are_not_relays_stay() -> None:
+    prim = tvm.tir.PrimFunc([], tvm.tir.Evaluate(0))
+    assert names(inlined({f: EXP, g: prim, main: function(f)})) == ["g", "main"]
+
+
 def test_tvms_prelude_stays() -> None:
     """Generic, recursive and of higher order: TVM's own inlining fails on some of its functions."""
     prelude = Prelude(tvm.IRModule())

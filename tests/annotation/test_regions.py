@@ -17,8 +17,8 @@ from tvm.runtime.vm import VirtualMachine
 
 import relay_trt
 from relay_trt.annotation.regions import group, offload
-from relay_trt.annotation.report import is_subgraph, operator_calls
 from relay_trt.operators import OPERATORS
+from relay_trt.relay_ir import is_subgraph, operator_calls
 
 from ..support import assert_close, compile_library, module, random, run_library, run_tvm
 

@@ -10,7 +10,7 @@ import tvm
 from tvm import relay
 
 from benchmarks.quantize import folded, quantized
-from relay_trt.annotation.report import operator_calls
+from relay_trt.relay_ir import operator_calls
 
 from ..support import assert_close, module, random, run_tvm
 

@@ -7,7 +7,7 @@ import pytest
 import tvm
 
 import relay_trt.codegen  # noqa: F401  lets PassContext take the option
-from relay_trt.codegen.pass_config import KEY, options_of_pass_context
+from relay_trt.codegen.pass_config import KEY, accept_options, options_of_pass_context
 from relay_trt.options import CompileOptions
 
 CONFIG = CompileOptions((8, 6, 1), max_workspace_size=1 << 33).to_dict()
@@ -57,6 +57,16 @@ def test_the_rest_of_a_context_is_tvms() -> None:
 def test_tvm_still_refuses_other_unknown_options() -> None:
     with pytest.raises(Exception, match="Invalid config option 'relay.ext.other.options'"):
         tvm.transform.PassContext(config={"relay.ext.other.options": 1})
+
+
+def test_where_tvm_has_the_key_it_stays_tvms(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in old releases that were built with TVM's own TensorRT, which finds its options there."""
+    context = tvm.transform.PassContext
+    tvms = context.__init__.__wrapped__
+    monkeypatch.setattr(context, "__init__", tvms)
+    monkeypatch.setattr(context, "list_configs", lambda: {KEY: {"type": "ext.attrs.TensorRTCompilerConfigNode"}})
+    accept_options()
+    assert context.__init__ is tvms
 
 
 def test_threads_have_contexts_of_their_own() -> None:
