@@ -12,7 +12,7 @@ from typing import Any, Callable, Dict, List, Mapping, Sequence
 import tvm
 from tvm import relay, te, tir
 
-from ..operators.convolution import SPATIAL
+from ..operators.convolution import SPATIAL_OF
 from ..operators.linear import Equation
 from ..relay_ir import plain
 
@@ -145,12 +145,12 @@ def _einsum(attrs: Mapping[str, Any], operands: List[Sizes]) -> List[Sizes]:
 
 @shape_function("nn.conv1d", "nn.conv2d", "nn.conv3d", instead=True)
 def _convolution(attrs: Mapping[str, Any], operands: List[Sizes]) -> List[Sizes]:
-    return _convolved(attrs, operands, SPATIAL[f"nn.conv{len(attrs['strides'])}d"], transposed=False)
+    return _convolved(attrs, operands, SPATIAL_OF[f"nn.conv{len(attrs['strides'])}d"], transposed=False)
 
 
 @shape_function("nn.conv1d_transpose", "nn.conv2d_transpose", "nn.conv3d_transpose", instead=True)
 def _transposed_convolution(attrs: Mapping[str, Any], operands: List[Sizes]) -> List[Sizes]:
-    return _convolved(attrs, operands, SPATIAL[f"nn.conv{len(attrs['strides'])}d"], transposed=True)
+    return _convolved(attrs, operands, SPATIAL_OF[f"nn.conv{len(attrs['strides'])}d"], transposed=True)
 
 
 def _convolved(attrs: Mapping[str, Any], operands: List[Sizes], spatial: str, transposed: bool) -> List[Sizes]:

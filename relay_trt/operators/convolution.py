@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..runtime.builders import NetworkBuilder, Tensor
 
 #: The spatial dimensions of each operator, in the order of its strides, padding and dilation.
-SPATIAL = {
+SPATIAL_OF = {
     "nn.conv1d": "W",
     "nn.conv2d": "HW",
     "nn.conv3d": "DHW",
@@ -51,7 +51,7 @@ convolving = functools.partial(operator, touches_batch=_mixes_batch, any_dynamic
 @convolving("nn.conv3d", since=(6, 0, 1), rule=convolution_rule)
 def convolution(net: NetworkBuilder, op: OpNode) -> Tensor:
     x, kernel = op.inputs
-    groups, spatial = op.attrs["groups"], SPATIAL[op.name]
+    groups, spatial = op.attrs["groups"], SPATIAL_OF[op.name]
     image = reordered(net, x, op.attrs["data_layout"], "NC" + spatial)
     kernel = reordered(net, kernel, op.attrs["kernel_layout"], "OI" + spatial)
     if groups == image.shape[1] and kernel.shape[1] > 1:  # (C, multiplier, spatial...)
@@ -65,7 +65,7 @@ def convolution(net: NetworkBuilder, op: OpNode) -> Tensor:
 @convolving("nn.conv3d_transpose", since=(6, 0, 1), rule=transposed_rule)
 def transposed_convolution(net: NetworkBuilder, op: OpNode) -> Tensor:
     x, kernel = op.inputs
-    dilation, spatial = op.attrs["dilation"], SPATIAL[op.name]
+    dilation, spatial = op.attrs["dilation"], SPATIAL_OF[op.name]
     image = reordered(net, x, op.attrs["data_layout"], "NC" + spatial)
     kernel = reordered(net, kernel, op.attrs["kernel_layout"], _channel_orders(op)[0] + spatial)
     before, after = op.padding()
@@ -82,7 +82,7 @@ def transposed_convolution(net: NetworkBuilder, op: OpNode) -> Tensor:
 def _unreadable(call: OpCall) -> Optional[str]:
     """Why the layouts do not say which dimension is which, or which are known."""
     for attr, letters in (("data_layout", "NC"), ("kernel_layout", "OI"), ("out_layout", "NC")):
-        layout, letters = call.attrs[attr] or call.attrs["data_layout"], letters + SPATIAL[call.name]
+        layout, letters = call.attrs[attr] or call.attrs["data_layout"], letters + SPATIAL_OF[call.name]
         if sorted(layout) != sorted(letters):
             return f"{attr} {layout}: it must be a permutation of {letters}"
     if -1 in call.shape and call.attrs["data_layout"][0] != "N":
@@ -95,7 +95,7 @@ def _unreadable(call: OpCall) -> Optional[str]:
 
 
 def _unfit_kernel(call: OpCall) -> Optional[str]:
-    letters, groups = "OI" + SPATIAL[call.name], call.attrs["groups"]
+    letters, groups = "OI" + SPATIAL_OF[call.name], call.attrs["groups"]
     filters, per_group, *window = _sizes(call.inputs[1].shape, call.attrs["kernel_layout"], letters)
     channels, outputs = _channels(call)
     # A depthwise kernel may have the filters of each channel as its input channels: (C, multiplier, spatial...).
@@ -115,8 +115,8 @@ def _unfit_transposed(call: OpCall) -> Optional[str]:
     orders, layout = _channel_orders(call), call.attrs["kernel_layout"]
     if not orders:
         return _misfit(call)
-    sizes, inferred = _transposed_sizes(call), _sizes(call.outputs[0].shape, _out_layout(call), SPATIAL[call.name])
-    image = _sizes(call.shape, call.attrs["data_layout"], SPATIAL[call.name])
+    sizes, inferred = _transposed_sizes(call), _sizes(call.outputs[0].shape, _out_layout(call), SPATIAL_OF[call.name])
+    image = _sizes(call.shape, call.attrs["data_layout"], SPATIAL_OF[call.name])
     if sizes != inferred or any(size < 1 for size, whole in zip(sizes, image) if whole >= 0):
         return f"the result would have the sizes {sizes}, and Relay infers {inferred}"
     if len(orders) > 1 and layout.index("O") < layout.index("I"):
@@ -132,7 +132,7 @@ def _misfit(call: OpCall) -> str:
 
 
 def _transposed_sizes(call: OpCall) -> List[int]:
-    attrs, spatial, (before, after) = call.attrs, SPATIAL[call.name], call.padding()
+    attrs, spatial, (before, after) = call.attrs, SPATIAL_OF[call.name], call.padding()
     image = _sizes(call.shape, attrs["data_layout"], spatial)
     window = _sizes(call.inputs[1].shape, attrs["kernel_layout"], spatial)
     sides = zip(image, window, attrs["strides"], attrs["dilation"], attrs["output_padding"], before, after)

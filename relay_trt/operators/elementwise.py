@@ -11,6 +11,7 @@ import numpy as np
 from .registry import (
     DATA,
     FLOATS,
+    NUMBERS32,
     OpCall,
     OpNode,
     axis_is_batch,
@@ -23,8 +24,6 @@ from .shapes import along_axis
 
 if TYPE_CHECKING:
     from ..runtime.builders import NetworkBuilder, Tensor
-
-NUMBERS = (*FLOATS, "int32")
 
 # Which dimensions are known does not matter to what is computed element by element.
 elementwise = functools.partial(operator, any_dynamic=True)
@@ -67,7 +66,7 @@ def activation(net: NetworkBuilder, op: OpNode) -> Tensor:
     return net.activation(op.inputs[0], op.name)
 
 
-@elementwise("nn.relu", dtypes=NUMBERS, half="passes")
+@elementwise("nn.relu", dtypes=NUMBERS32, half="passes")
 def relu(net: NetworkBuilder, op: OpNode) -> Tensor:
     (x,) = op.inputs
     if x.dtype == "int32":
@@ -96,7 +95,7 @@ def clip_rule(call: OpCall) -> Optional[str]:
     return None
 
 
-@elementwise("clip", since=(5, 1, 5), dtypes=NUMBERS, rule=clip_rule)
+@elementwise("clip", since=(5, 1, 5), dtypes=NUMBERS32, rule=clip_rule)
 def clip(net: NetworkBuilder, op: OpNode) -> Tensor:
     (x,) = op.inputs
     low, high = op.attrs["a_min"], op.attrs["a_max"]
@@ -139,18 +138,18 @@ def rsqrt(net: NetworkBuilder, op: OpNode) -> Tensor:
 # Not every TensorRT's Unary layer takes integers; the ElementWise layer does.
 
 
-@elementwise("negative", dtypes=NUMBERS, half="passes")
+@elementwise("negative", dtypes=NUMBERS32, half="passes")
 def negative(net: NetworkBuilder, op: OpNode) -> Tensor:
     return _negated(net, op.inputs[0])
 
 
-@elementwise("abs", dtypes=NUMBERS, half="passes")
+@elementwise("abs", dtypes=NUMBERS32, half="passes")
 def absolute(net: NetworkBuilder, op: OpNode) -> Tensor:
     (x,) = op.inputs
     return net.elementwise(x, _negated(net, x), "max") if x.dtype == "int32" else net.unary(x, "abs")
 
 
-@elementwise("sign", since=(8, 0, 0), dtypes=NUMBERS)
+@elementwise("sign", since=(8, 0, 0), dtypes=NUMBERS32)
 def sign(net: NetworkBuilder, op: OpNode) -> Tensor:
     (x,) = op.inputs
     if x.dtype != "int32":
@@ -197,11 +196,11 @@ def or_rule(call: OpCall) -> Optional[str]:
     return None
 
 
-@elementwise("add", "subtract", dtypes=NUMBERS, touches_batch=broadcasts_batch, half="passes")
-@elementwise("divide", dtypes=NUMBERS, touches_batch=broadcasts_batch)
-@elementwise("multiply", dtypes=(*NUMBERS, "bool"), touches_batch=broadcasts_batch)
-@elementwise("minimum", dtypes=(*NUMBERS, "bool"), touches_batch=broadcasts_batch, half="passes")
-@elementwise("maximum", dtypes=(*NUMBERS, "bool"), rule=or_rule, touches_batch=broadcasts_batch, half="passes")
+@elementwise("add", "subtract", dtypes=NUMBERS32, touches_batch=broadcasts_batch, half="passes")
+@elementwise("divide", dtypes=NUMBERS32, touches_batch=broadcasts_batch)
+@elementwise("multiply", dtypes=(*NUMBERS32, "bool"), touches_batch=broadcasts_batch)
+@elementwise("minimum", dtypes=(*NUMBERS32, "bool"), touches_batch=broadcasts_batch, half="passes")
+@elementwise("maximum", dtypes=(*NUMBERS32, "bool"), rule=or_rule, touches_batch=broadcasts_batch, half="passes")
 @elementwise(
     "logical_or", "bitwise_or", since=(7, 0, 0), dtypes=("bool",), rule=or_rule, touches_batch=broadcasts_batch
 )
@@ -224,7 +223,7 @@ def power(net: NetworkBuilder, op: OpNode) -> Tensor:
 
 
 # A quotient just below a whole number would become it in float16.
-@elementwise("floor_divide", "trunc_divide", since=(7, 0, 0), dtypes=NUMBERS, touches_batch=broadcasts_batch)
+@elementwise("floor_divide", "trunc_divide", since=(7, 0, 0), dtypes=NUMBERS32, touches_batch=broadcasts_batch)
 @in_float32
 def whole_division(net: NetworkBuilder, op: OpNode) -> Tensor:
     a, b = op.inputs
@@ -233,14 +232,14 @@ def whole_division(net: NetworkBuilder, op: OpNode) -> Tensor:
 
 # The `mod` of floats is exact in TVM, and cannot be had from a quotient that is rounded.
 @elementwise("mod", since=(7, 0, 0), dtypes=("int32",), touches_batch=broadcasts_batch)
-@elementwise("floor_mod", "trunc_mod", since=(7, 0, 0), dtypes=NUMBERS, touches_batch=broadcasts_batch)
+@elementwise("floor_mod", "trunc_mod", since=(7, 0, 0), dtypes=NUMBERS32, touches_batch=broadcasts_batch)
 @in_float32
 def remainder(net: NetworkBuilder, op: OpNode) -> Tensor:
     a, b = op.inputs
     return _rest(net, a, b, _whole_quotient(net, a, b, rounds_down=op.name == "floor_mod"))
 
 
-@elementwise(*COMPARISON, since=(7, 0, 0), dtypes=(*NUMBERS, "bool"), touches_batch=broadcasts_batch)
+@elementwise(*COMPARISON, since=(7, 0, 0), dtypes=(*NUMBERS32, "bool"), touches_batch=broadcasts_batch)
 def comparison(net: NetworkBuilder, op: OpNode) -> Tensor:
     # TensorRT compares numbers only.
     a, b = (net.cast(x, "int32") if x.dtype == "bool" else x for x in op.inputs)
@@ -248,7 +247,7 @@ def comparison(net: NetworkBuilder, op: OpNode) -> Tensor:
     return net.elementwise(first, others[0], "or") if others else first
 
 
-@elementwise("not_equal", since=(7, 0, 0), dtypes=(*NUMBERS, "bool"), touches_batch=broadcasts_batch)
+@elementwise("not_equal", since=(7, 0, 0), dtypes=(*NUMBERS32, "bool"), touches_batch=broadcasts_batch)
 def not_equal(net: NetworkBuilder, op: OpNode) -> Tensor:
     a, b = op.inputs
     if a.dtype == "bool":

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Optional
 
 import numpy as np
 
-from .layout import NUMBERS, always, axis_rule, changes_batch
-from .registry import DATA, OpCall, Operation, OpNode, axis_is_batch, operator
+from .layout import always, axis_rule, changes_batch
+from .registry import DATA, NUMBERS, OpCall, Operation, OpNode, axis_is_batch, operator
 from .shapes import with_one
 
 if TYPE_CHECKING:

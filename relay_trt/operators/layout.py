@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, NamedTuple
 
 import numpy as np
 
-from .registry import DATA, FLOATS, OpCall, Operation, OpNode, axis_is_batch, operator
+from .registry import DATA, NUMBERS, OpCall, Operation, OpNode, axis_is_batch, operator
 from .shapes import reordered, sizes, with_one
 
 if TYPE_CHECKING:
     from ..runtime.builders import NetworkBuilder, Tensor
 
 #: What the Slice layer can fill: not bool.
-NUMBERS = (*FLOATS, "int32", "int64")
 
 #: A bound as large as this stands for the end of any dimension.
 UNBOUNDED = 2**31 - 1

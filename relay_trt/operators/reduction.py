@@ -10,6 +10,7 @@ import numpy as np
 from .registry import (
     DATA,
     FLOATS,
+    NUMBERS,
     OpCall,
     Operation,
     OpNode,
@@ -22,7 +23,6 @@ from .registry import (
 if TYPE_CHECKING:
     from ..runtime.builders import NetworkBuilder, Tensor
 
-NUMBERS = (*FLOATS, "int32", "int64")
 TRUTHS = {"all": "min", "any": "max"}
 EXTREMES = {"argmax": "max", "argmin": "min"}
 ORDERS = {"sort": "values", "argsort": "indices"}

@@ -35,6 +35,8 @@ if TYPE_CHECKING:  # the compiler needs no network builders
 MAX_RANK = 8  # TensorRT's Dims::MAX_DIMS
 
 FLOATS = ("float32", "float16")
+NUMBERS32 = (*FLOATS, "int32")
+NUMBERS = (*NUMBERS32, "int64")
 #: What TensorRT moves around without computing with it; int64 from TensorRT 10 on.
 DATA = (*FLOATS, "int32", "int64", "bool")
 INT64_SINCE: Version = (10, 0, 0)

@@ -67,7 +67,7 @@ def _checksum_of_pieces(size: int, piece: Callable[[int], memoryview]) -> str:
 
 
 @dataclasses.dataclass(frozen=True)
-class Entry:
+class CacheEntry:
     """What the cache holds under one name.
 
     Attributes
@@ -280,19 +280,19 @@ class PlanCache:
             except OSError as error:
                 self._warn_of(error)
 
-    def entries(self) -> List[Entry]:
+    def entries(self) -> List[CacheEntry]:
         """Everything that is kept, by name."""
         sizes = self._plan_sizes()
         plans = [
             self._plan_entry(file.name, sizes.get(file.name, 0), file.status.st_mtime) for file in self._files(MANIFEST)
         ]
         records = [
-            Entry(file.name, "record", "", file.status.st_size, file.status.st_mtime, {})
+            CacheEntry(file.name, "record", "", file.status.st_size, file.status.st_mtime, {})
             for file in self._files(RECORD)
         ]
         return sorted(plans + records, key=lambda entry: (entry.kind, entry.name))
 
-    def verify(self, delete: bool = False) -> List[Tuple[Entry, str]]:
+    def verify(self, delete: bool = False) -> List[Tuple[CacheEntry, str]]:
         """Read everything that is kept.
 
         Parameters
@@ -302,7 +302,7 @@ class PlanCache:
 
         Returns
         -------
-        list of (Entry, str)
+        list of (CacheEntry, str)
             What is damaged, and how.
 
         Raises
@@ -322,7 +322,7 @@ class PlanCache:
                         self._remove(entry)
         return problems
 
-    def clear(self, symbol: Optional[str] = None, older_than: float = 0.0) -> List[Entry]:
+    def clear(self, symbol: Optional[str] = None, older_than: float = 0.0) -> List[CacheEntry]:
         """Delete entries; and, where all are meant, what killed writers left behind and unused locks.
 
         Parameters
@@ -334,7 +334,7 @@ class PlanCache:
 
         Returns
         -------
-        list of Entry
+        list of CacheEntry
             What was deleted.
         """
         latest = time.time() - older_than if older_than else float("inf")
@@ -377,14 +377,14 @@ class PlanCache:
         except (ValueError, RecursionError) as error:
             raise _Damaged(f"{path.name} is no manifest: {error}") from error
 
-    def _plan_entry(self, name: str, size: int, last_used: float) -> Entry:
+    def _plan_entry(self, name: str, size: int, last_used: float) -> CacheEntry:
         try:
             manifest = self._read_manifest(name)
         except (_Damaged, OSError):
-            return Entry(name, "plan", name.rpartition("-")[0], size, last_used, {})
-        return Entry(name, "plan", manifest.key.symbol, size, last_used, manifest.key.facts)
+            return CacheEntry(name, "plan", name.rpartition("-")[0], size, last_used, {})
+        return CacheEntry(name, "plan", manifest.key.symbol, size, last_used, manifest.key.facts)
 
-    def _problem(self, entry: Entry) -> Optional[str]:
+    def _problem(self, entry: CacheEntry) -> Optional[str]:
         try:
             if entry.kind == "record":
                 _read_record(self.directory / f"{entry.name}.record")
@@ -456,7 +456,7 @@ class PlanCache:
     def _lock(self, name: str) -> filelock.BaseFileLock:
         return filelock.FileLock(str(self.directory / f"{name}.lock"), mode=0o600)
 
-    def _remove(self, entry: Entry) -> bool:
+    def _remove(self, entry: CacheEntry) -> bool:
         if entry.kind == "record":
             return self._unlink(self.directory / f"{entry.name}.record")
         return self._remove_plan(entry.name)

@@ -9,7 +9,7 @@ import sys
 import time
 from typing import Any, List, Mapping, Optional, Sequence
 
-from .cache import Entry, PlanCache
+from .cache import CacheEntry, PlanCache
 
 VARIABLE = "TVM_TENSORRT_CACHE_DIR"
 DAY = 24 * 3600
@@ -90,7 +90,7 @@ def _clear(cache: PlanCache, arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _row(entry: Entry) -> Sequence[str]:
+def _row(entry: CacheEntry) -> Sequence[str]:
     used = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.last_used))
     size = f"{entry.size / 2**20:.1f} MiB"
     if entry.kind == "record":
@@ -125,7 +125,7 @@ def _shape(smallest: Sequence[int], largest: Sequence[int]) -> str:
     return "x".join(sizes) or "scalar"
 
 
-def _total(entries: List[Entry]) -> str:
+def _total(entries: List[CacheEntry]) -> str:
     plans = [entry for entry in entries if entry.kind == "plan"]
     size = sum(entry.size for entry in entries) / 2**20
     return f"{len(plans)} plans and {len(entries) - len(plans)} records, {size:.1f} MiB"

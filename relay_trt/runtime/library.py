@@ -6,7 +6,7 @@ from typing import List, Optional
 
 import tvm
 
-from .module import subgraphs as living
+from .module import live_subgraphs
 from .subgraph import Subgraph
 
 
@@ -27,7 +27,7 @@ def subgraphs(library: tvm.runtime.Module) -> List[Subgraph]:
     if not isinstance(library, tvm.runtime.Module):
         raise TypeError(f"the library that load_module returned is needed, not a {type(library).__name__}")
     # Weak references, as the dictionary must not be walked through while another thread loads or closes a library.
-    everywhere = [reference() for reference in living.valuerefs()]
+    everywhere = [reference() for reference in live_subgraphs.valuerefs()]
     found = [subgraph for subgraph in everywhere if subgraph is not None and _owns(library, subgraph)]
     return sorted(found, key=lambda subgraph: (len(subgraph.graph.symbol), subgraph.graph.symbol))
 

@@ -19,7 +19,7 @@ from .subgraph import Subgraph
 
 #: The live subgraphs, by the number that each answers to the question "id". A loaded library gives out no Python
 #: objects, only numbers; that it owns its subgraph, and not this dictionary, is what lets a closed one be freed.
-subgraphs: weakref.WeakValueDictionary[int, Subgraph] = weakref.WeakValueDictionary()
+live_subgraphs: weakref.WeakValueDictionary[int, Subgraph] = weakref.WeakValueDictionary()
 
 # The generated code reports an interrupted call under this name.
 register_error("KeyboardInterrupt", KeyboardInterrupt)
@@ -50,7 +50,7 @@ def create_subgraph(graph_json: str, constants: ctypes.c_void_p, size: int) -> C
         Runs the subgraph; its argument is the address of an array with the addresses of the input tensors
         and then of the output tensors, each a ``DLTensor``. It returns 0; where it is interrupted, None, as TVM
         passes on no exceptions that are not errors. A string instead is a question, answered by a number: ``"id"`` by
-        the subgraph's key in `subgraphs`, `launches.QUESTION` by the address of its captured calls, others by 0.
+        the subgraph's key in `live_subgraphs`, `launches.QUESTION` by the address of its captured calls, others by 0.
 
     Raises
     ------
@@ -61,7 +61,7 @@ def create_subgraph(graph_json: str, constants: ctypes.c_void_p, size: int) -> C
     values = read_constants(graph, constants.value or 0, size)
     compiled = [] if graph.engine is None else [CompiledPlan(graph.engine, values.popitem()[1])]
     subgraph = Subgraph(graph.without_engine(), values, compiled)
-    subgraphs[id(subgraph)] = subgraph
+    live_subgraphs[id(subgraph)] = subgraph
     num_inputs, num_tensors = len(graph.inputs()), len(graph.inputs()) + len(graph.heads)
 
     answers = {"id": id(subgraph), QUESTION: subgraph.launches.address}

@@ -164,7 +164,7 @@ def subgraph_function(library: tvm.runtime.Module, mod: tvm.IRModule) -> Any:
 def test_a_subgraph_answers_questions(partitioned: tvm.IRModule, tmp_path: Path) -> None:
     library = tvm.runtime.load_module(str(compile_library(partitioned, tmp_path / "lib.so")))
     function = subgraph_function(library, partitioned)
-    found = runtime.subgraphs[function("id")]
+    found = runtime.live_subgraphs[function("id")]
     assert found.graph.symbol == relay_trt.partition_report(partitioned).subgraphs[0].symbol
     assert function("what a later library asks") == 0
 
@@ -291,7 +291,7 @@ END = """if True:
     for module in modules:
         module.run(x=np.ones((1, 3, 8, 8), "float32"))
     say = lambda _: print("freed", flush=True)
-    references = [weakref.ref(subgraph, say) for subgraph in relay_trt.runtime.module.subgraphs.values()]
+    references = [weakref.ref(subgraph, say) for subgraph in relay_trt.runtime.module.live_subgraphs.values()]
 """
 
 

@@ -169,7 +169,7 @@ def test_a_library_s_subgraphs_while_others_load_theirs(models: List[Model]) -> 
     library = tvm.runtime.load_module(str(models[0].path))
     executor = GraphModule(library["default"](tvm.cpu(0)))
     kept = [relu(2) for _ in range(1000)]  # so many that to look through all takes its time
-    runtime.subgraphs.update((id(subgraph), subgraph) for subgraph in kept)
+    runtime.live_subgraphs.update((id(subgraph), subgraph) for subgraph in kept)
     done = threading.Event()
 
     def load() -> None:

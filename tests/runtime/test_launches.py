@@ -138,7 +138,7 @@ def relu(rows: Any, tmp_path: Path) -> Callable[..., Any]:
 
 
 def subgraph_of(function: Callable[..., Any]) -> Subgraph:
-    return relay_trt.runtime.module.subgraphs[function("id")]
+    return relay_trt.runtime.module.live_subgraphs[function("id")]
 
 
 def tensors(rows: int = 2, value: float = -1) -> List[tvm.nd.NDArray]:

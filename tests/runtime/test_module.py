@@ -62,10 +62,10 @@ def test_a_call() -> None:
 def test_a_subgraph_is_found_by_its_number() -> None:
     run = create(graph_json(), WEIGHT)
     number = run("id")
-    assert module.subgraphs[number].graph.symbol == "tested"
+    assert module.live_subgraphs[number].graph.symbol == "tested"
     del run
     gc.collect()
-    assert number not in module.subgraphs
+    assert number not in module.live_subgraphs
 
 
 @pytest.mark.parametrize("exception", [KeyboardInterrupt, SystemExit])

@@ -107,7 +107,7 @@ def test_an_engine_that_grows_is_captured_anew(runs: List[Any], tmp_path: Path) 
     for x, y in (small, large, small):
         for seed in range(4):
             check(function, x, y, seed)
-    subgraph = relay_trt.runtime.module.subgraphs[function("id")]
+    subgraph = relay_trt.runtime.module.live_subgraphs[function("id")]
     (kept,) = subgraph._engines
     assert {captured.engine for captured in subgraph.launches._captured.values()} == {kept.engine}
 
@@ -123,7 +123,7 @@ def test_each_stream_captures_for_itself(runs: List[Any], tmp_path: Path) -> Non
                 check(function, x, y, seed, stream)
     finally:
         GPU.set_raw_stream(ctypes.c_void_p(None))
-    subgraph = relay_trt.runtime.module.subgraphs[function("id")]
+    subgraph = relay_trt.runtime.module.live_subgraphs[function("id")]
     assert len({captured.stream for captured in subgraph.launches._captured.values()}) == 2
 
 
@@ -195,7 +195,7 @@ def test_captured_calls_of_a_stream_share_memory(tmp_path: Path) -> None:
     for seed in range(4):
         for x, y in calls:
             check(function, x, y, seed)
-    subgraph = relay_trt.runtime.module.subgraphs[function("id")]
+    subgraph = relay_trt.runtime.module.live_subgraphs[function("id")]
     memory = [captured.owner[1] for captured in subgraph.launches._captured.values()]
     assert len(memory) == 3
     assert len({id(block) for block in memory}) == 1
