@@ -13,7 +13,6 @@ from .shapes import reordered, sizes, with_one
 if TYPE_CHECKING:
     from ..runtime.builders import NetworkBuilder, Tensor
 
-#: What the Slice layer can fill: not bool.
 
 #: A bound as large as this stands for the end of any dimension.
 UNBOUNDED = 2**31 - 1

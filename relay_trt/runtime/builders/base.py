@@ -108,7 +108,7 @@ class NetworkBuilder(abc.ABC):
 
     @abc.abstractmethod
     def activation(self, x: Tensor, kind: str, alpha: float = 0.0, beta: float = 0.0) -> Tensor:
-        """An activation, element by element.
+        """An activation of floats, element by element.
 
         ``"relu"``, ``"sigmoid"``, ``"tanh"``; ``"leaky_relu"``: x where x >= 0, else alpha * x; ``"clip"``: x held
         between alpha and beta.
@@ -116,11 +116,11 @@ class NetworkBuilder(abc.ABC):
 
     @abc.abstractmethod
     def prelu(self, x: Tensor, slope: Tensor) -> Tensor:
-        """x where x >= 0, else slope * x; the slope broadcasts to x as in numpy."""
+        """x where x >= 0, else slope * x; the slope broadcasts to x as in numpy. Of floats."""
 
     @abc.abstractmethod
     def unary(self, x: Tensor, kind: str) -> Tensor:
-        """One operand, element by element.
+        """One operand, element by element. Of floats: not every TensorRT takes integers.
 
         ``"exp"``, ``"log"``, ``"sqrt"``, ``"recip"``, ``"abs"``, ``"neg"``, ``"sign"``, ``"ceil"``, ``"floor"``,
         ``"round"`` (half to even), ``"erf"``, ``"sin"``, ``"cos"``, ``"tan"``, ``"asin"``, ``"acos"``, ``"atan"``,
@@ -132,12 +132,13 @@ class NetworkBuilder(abc.ABC):
         """Two operands of one dtype, which broadcast as in numpy.
 
         ``"sum"``, ``"sub"``, ``"prod"``, ``"div"`` (of integers: rounded towards 0), ``"pow"``, ``"max"``, ``"min"``;
-        of two bool, ``"and"``, ``"or"``, ``"xor"``. ``"equal"``, ``"greater"`` and ``"less"`` give a bool.
+        of two bool, ``"and"``, ``"or"``, ``"xor"``. ``"equal"``, ``"greater"`` and ``"less"`` give a bool, of numbers
+        alone: cast a bool to int32.
         """
 
     @abc.abstractmethod
     def select(self, condition: Tensor, a: Tensor, b: Tensor) -> Tensor:
-        """a where the bool ``condition`` holds, else b; all three broadcast as in numpy."""
+        """a where the bool ``condition`` holds, else b, which are numbers; all three broadcast as in numpy."""
 
     def cast(self, x: Tensor, dtype: str) -> Tensor:
         """x as float32, float16, int32, int64 or bool; floats are cut off towards 0, and what is not 0 is true."""
@@ -248,13 +249,14 @@ class NetworkBuilder(abc.ABC):
 
     @abc.abstractmethod
     def reduce(self, x: Tensor, kind: str, axes: Sequence[int], keep_dims: bool = False) -> Tensor:
-        """``"sum"``, ``"prod"``, ``"max"``, ``"min"`` or ``"mean"`` over at least one axis."""
+        """``"sum"``, ``"prod"``, ``"max"``, ``"min"`` or ``"mean"`` over at least one axis; of numbers."""
 
     @abc.abstractmethod
     def top_k(self, x: Tensor, k: int, axis: int, largest: bool = True) -> Tuple[Tensor, Tensor]:
         """The k largest or smallest elements along ``axis``, in order, and their indices as int32.
 
-        Which of equal elements come first is not said.
+        Which of equal elements come first is not said. TensorRT looks along one of the last four dimensions, which has
+        at least two elements, and gives at most 3840.
         """
 
     # -- moving data --------------------------------------------------------------------------------------------------
@@ -328,7 +330,7 @@ class NetworkBuilder(abc.ABC):
 
     @abc.abstractmethod
     def pad(self, x: Tensor, before: Sequence[int], after: Sequence[int], value: float) -> Tensor:
-        """x with ``value`` before and after each dimension."""
+        """x, of numbers, with ``value`` before and after each dimension."""
 
     @abc.abstractmethod
     def broadcast(self, x: Tensor, shape: Sequence[int]) -> Tensor:
