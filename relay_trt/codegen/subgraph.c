@@ -98,6 +98,7 @@ typedef struct {
     int32_t device_type;
     int32_t ndim;
     uint32_t dtype;
+    int32_t device_id;
     int64_t shape[8];
   } tensors[@NUM_TENSORS@];
 } Launch;
@@ -150,8 +151,8 @@ static int call(void* function, TVMValue* args, int* codes, int num_args, TVMVal
 static int is_tensor(const Launch* launch, int i, const Tensor* tensor) {
   int64_t stride = 1;
   if (tensor->data + tensor->byte_offset != launch->tensors[i].data ||
-      tensor->device_type != launch->tensors[i].device_type || tensor->ndim != launch->tensors[i].ndim ||
-      tensor->dtype != launch->tensors[i].dtype) {
+      tensor->device_type != launch->tensors[i].device_type || tensor->device_id != launch->tensors[i].device_id ||
+      tensor->ndim != launch->tensors[i].ndim || tensor->dtype != launch->tensors[i].dtype) {
     return 0;
   }
   for (int d = tensor->ndim - 1; d >= 0; --d) {
@@ -162,7 +163,8 @@ static int is_tensor(const Launch* launch, int i, const Tensor* tensor) {
   return 1;
 }
 
-/* Launch a captured call, with its lock held. Where CUDA reports an error, Python runs the call and says what it was. */
+/* Launch a captured call, with its lock held. Where CUDA reports an error, Python runs the call and says what it was;
+ * the graph is not launched again. */
 static int launch_one(const Launches* cuda, Launch* launch) {
   void* current = NULL;
   struct timespec now;
@@ -184,6 +186,7 @@ static int launch_one(const Launches* cuda, Launch* launch) {
   if (current != launch->context) cuda->pop_context(&current);
   clock_gettime(CLOCK_MONOTONIC, &now);
   launch->last_use = now.tv_sec * 1000000000ll + now.tv_nsec;
+  if (failed) launch->graph = NULL;
   return !failed;
 }
 
@@ -239,7 +242,7 @@ static int create(void) {
     return 0;
   }
   TVMFuncGetGlobal("runtime.get_cuda_stream", &get_stream);
-  args[0].v_str = "launches, version 2"; /* of the structure above; a runtime with another one has none for us */
+  args[0].v_str = "launches, version 3"; /* of the structure above; a runtime with another one has none for us */
   if (call(made.v_handle, args, codes, 1, &address, kInt) != 0) return -1;
   __atomic_store_n(&launches, (Launches*)(intptr_t)address.v_int64, __ATOMIC_RELEASE);
   return 0;

@@ -29,11 +29,16 @@ class Calibration:
     ----------
     batches : list of lists of numpy.ndarray
         The inputs of each call, on the host. All calls have the shapes of the first: TensorRT calibrates with one.
+    table : bytes, optional
+        What TensorRT made of them.
+    failed : bool
+        Whether TensorRT could make nothing of them.
     """
 
     def __init__(self, symbol: str, calls: int, table: Optional[bytes] = None) -> None:
         self.batches: List[List[np.ndarray]] = []
         self.table = table
+        self.failed = False
         self._symbol = symbol
         self._calls = calls
         self._warned = False
@@ -52,6 +57,12 @@ class Calibration:
     def shapes(self) -> Tuple[Tuple[int, ...], ...]:
         """The shapes of the calls that were kept."""
         return tuple(value.shape for value in self.batches[0])
+
+    def give_up(self, error: Exception) -> None:
+        """Go on without int8."""
+        self.failed = True
+        self.batches.clear()
+        logger.warning("%s: computed without int8, as the engine that was calibrated failed: %s", self._symbol, error)
 
     def keep(self, inputs: Sequence[TensorView]) -> None:
         """Copy the inputs of a call."""

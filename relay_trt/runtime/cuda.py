@@ -117,6 +117,24 @@ def current_context() -> int:
     return context.value or 0
 
 
+# A GPU must not be waited for as a whole while one of its streams captures, in whatever thread: that is an error, and
+# ends the capture (CUDA C++ Programming Guide, "Prohibited and Unhandled Operations").
+_one_capture = threading.RLock()
+#: What was dropped in the middle of the capture, by the thread that captures; None while there is no capture.
+_dropped: Optional[List[Tuple[int, List[Any]]]] = None
+
+
+def free_when_idle(device_id: int, things: List[Any]) -> None:
+    """Empty a list of things that a GPU may still use, once it does not."""
+    with _one_capture:
+        if _dropped is not None:
+            _dropped.append((device_id, things))
+            return
+        with device(device_id):
+            call("cudaDeviceSynchronize")
+        things.clear()
+
+
 class ExecutableGraph:
     """What a function enqueued, as one thing that can be launched again and again.
 
@@ -132,6 +150,17 @@ class ExecutableGraph:
     """
 
     def __init__(self, enqueue: Callable[[int], None]) -> None:
+        global _dropped
+        with _one_capture:
+            _dropped = []
+            try:
+                self._handle = self._captured(enqueue)
+            finally:
+                dropped, _dropped = _dropped, None
+                for device_id, things in dropped:
+                    free_when_idle(device_id, things)
+
+    def _captured(self, enqueue: Callable[[int], None]) -> Any:
         cudart = _cudart()
         # A blocking stream would meet work that other threads enqueue on the default stream, which ends a capture.
         stream = call("cudaStreamCreateWithFlags", cudart.cudaStreamNonBlocking)
@@ -145,7 +174,7 @@ class ExecutableGraph:
                 raise
             graph = call("cudaStreamEndCapture", stream)
             try:
-                self._handle = call("cudaGraphInstantiateWithFlags", graph, 0)
+                return call("cudaGraphInstantiateWithFlags", graph, 0)
             finally:
                 call("cudaGraphDestroy", graph)
         finally:

@@ -14,6 +14,8 @@ from typing import Any, Optional, Tuple
 import numpy as np
 import tvm
 
+from . import cuda
+
 CPU, CUDA, CUDA_HOST = 1, 2, 3  # DLDeviceType
 _KINDS = {0: "int", 1: "uint", 2: "float", 4: "bfloat"}  # DLDataTypeCode
 
@@ -106,8 +108,13 @@ def tvm_array(tensor: TensorView) -> tvm.nd.NDArray:
 
 
 def copy_to_host(tensor: TensorView) -> np.ndarray:
-    """A copy of a compact tensor's elements, wherever they lie."""
-    return tensor.numpy().copy() if tensor.on_host else tvm_array(tensor).numpy()
+    """A copy of a compact tensor's elements, wherever they lie, as the work on TVM's current stream leaves them."""
+    if tensor.on_host:
+        return tensor.numpy().copy()
+    # TVM copies on the default stream, which does not wait for others.
+    stream = ctypes.c_void_p(cuda.current_stream() or None)
+    tvm.runtime.Device(tensor.device_type, tensor.device_id).sync(stream)
+    return tvm_array(tensor).numpy()
 
 
 @functools.lru_cache(maxsize=None)

@@ -13,7 +13,7 @@ import functools
 import threading
 import time
 from collections import OrderedDict
-from typing import Any, Dict, Hashable, Iterator, Sequence, Type
+from typing import Any, Callable, Dict, Hashable, Iterator, Optional, Sequence, Type
 
 from . import cuda
 from .dltensor import TensorView
@@ -21,9 +21,13 @@ from .dltensor import TensorView
 _libc = ctypes.CDLL(None)
 
 MAX_LAUNCHES = 16
+MAX_SEEN = 64  # of the calls that are remembered: one that comes again is captured
+#: How long a captured call is in use after it was launched, in nanoseconds. Where more calls come in turn than there
+#: are places, to capture each anew would take longer than to enqueue it.
+IDLE = 1_000_000_000
 MAX_NDIM = 8  # TensorRT's own limit
 #: What the generated code asks for: a library may have been compiled for another layout.
-QUESTION = "launches, version 2"
+QUESTION = "launches, version 3"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,8 +72,15 @@ def _locked(launch: Any) -> Iterator[Any]:
         _libc.pthread_mutex_unlock(mutex)
 
 
+def _uninterrupted(change: Callable[[], None]) -> None:
+    """Make a change in a thread of its own: signals, as Ctrl-C's, interrupt the main thread between any two steps."""
+    thread = threading.Thread(target=change, name="relay_trt-launches")
+    thread.start()
+    thread.join()
+
+
 class Launches:
-    """The captured calls of one subgraph, at most `MAX_LAUNCHES`; of more, the least recently used goes.
+    """The captured calls of one subgraph, at most `MAX_LAUNCHES`.
 
     Parameters
     ----------
@@ -79,7 +90,9 @@ class Launches:
 
     def __init__(self, num_tensors: int) -> None:
         self._table = _layout(num_tensors)()
-        self._captured: Dict[int, Captured] = {}  # by place
+        # By place: what was captured, and of which call.
+        self._captured: Dict[int, Captured] = {}
+        self._calls: Dict[int, Hashable] = {}
         self._seen: OrderedDict[Hashable, None] = OrderedDict()
         self._changing = threading.Lock()
 
@@ -88,47 +101,58 @@ class Launches:
         """Of the structure that the generated code reads."""
         return ctypes.addressof(self._table)
 
-    def seen(self, tensors: Sequence[TensorView]) -> bool:
-        """Whether a call with these tensors came lately: one that comes again is worth capturing."""
-        call = tuple((tensor.address, tensor.device_type, tensor.shape) for tensor in tensors)
+    def wanted(self, tensors: Sequence[TensorView], stream: int) -> bool:
+        """Whether a call is worth capturing: one with these tensors came lately on the stream, and there is a place."""
+        call = _call(tensors, stream)
         with self._changing:
             again = call in self._seen
             self._seen[call] = None
             self._seen.move_to_end(call)
-            if len(self._seen) > MAX_LAUNCHES:
+            if len(self._seen) > MAX_SEEN:
                 self._seen.popitem(last=False)
-        return again
+            return again and self._place(call) is not None
 
     def keep(self, captured: Captured, tensors: Sequence[TensorView]) -> None:
         """Have calls with these tensors launched from now on."""
-        with self._changing:
-            place = self._place()
-            before = self._captured.get(place)
-            self._captured[place] = captured
-            for name, function in cuda.driver_functions().items():
-                setattr(self._table, name, function)
-            launch = self._table.places[place]
-            with _locked(launch):
-                launch.graph, launch.context, launch.stream = captured.graph, captured.context, captured.stream
-                launch.synchronize = captured.synchronize
-                launch.last_use = time.monotonic_ns()
-                for kept, tensor, staging in zip(launch.tensors, tensors, captured.staging):
-                    kept.data, kept.staging, kept.nbytes = tensor.address, staging, tensor.nbytes
-                    kept.device_type = tensor.device_type
-                    kept.ndim, kept.dtype = len(tensor.shape), tensor.raw_dtype
-                    kept.shape[: len(tensor.shape)] = tensor.shape
-            self._table.used = max(self._table.used, place + 1)
-        del before  # freed outside of the locks: it waits for the GPU
+        functions = cuda.driver_functions()
+        call = _call(tensors, captured.stream)
+
+        def change() -> None:
+            with self._changing:
+                place = self._place(call)
+                if place is None:  # another thread has taken it
+                    return
+                before, self._captured[place], self._calls[place] = self._captured.get(place), captured, call
+                for name, function in functions.items():
+                    setattr(self._table, name, function)
+                with _locked(self._table.places[place]) as launch:
+                    launch.graph, launch.context, launch.stream = captured.graph, captured.context, captured.stream
+                    launch.synchronize = captured.synchronize
+                    launch.last_use = time.monotonic_ns()
+                    for kept, tensor, staging in zip(launch.tensors, tensors, captured.staging):
+                        kept.data, kept.staging, kept.nbytes = tensor.address, staging, tensor.nbytes
+                        kept.device_type, kept.device_id = tensor.device_type, tensor.device_id
+                        kept.ndim, kept.dtype = len(tensor.shape), tensor.raw_dtype
+                        kept.shape[: len(tensor.shape)] = tensor.shape
+                self._table.used = max(self._table.used, place + 1)
+            del before  # outside of the locks: to be freed, it waits for the GPU
+
+        _uninterrupted(change)
 
     def forget(self, engines: Sequence[Any]) -> None:
         """Give up what was captured of these engines."""
-        with self._changing:
-            places = [place for place, captured in self._captured.items() if captured.engine in engines]
-            for place in places:
-                with _locked(self._table.places[place]) as launch:
-                    launch.graph = None
-            given_up = [self._captured.pop(place) for place in places]
-        del given_up
+
+        def change() -> None:
+            with self._changing:
+                places = [place for place, captured in self._captured.items() if captured.engine in engines]
+                for place in places:
+                    with _locked(self._table.places[place]) as launch:
+                        launch.graph = None
+                    del self._calls[place]
+                given_up = [self._captured.pop(place) for place in places]
+            del given_up  # as above
+
+        _uninterrupted(change)
 
     def last_use(self, engine: Any) -> int:
         """When one of an engine's calls was launched last: nanoseconds of the monotonic clock, or 0."""
@@ -138,9 +162,19 @@ class Launches:
             ]
         return max(uses, default=0)
 
-    def _place(self) -> int:
+    def _place(self, call: Hashable) -> Optional[int]:
+        """Where a call may be kept: where it is, as its launch failed; where nothing is, or nothing that is in use."""
+        same = [place for place, kept in self._calls.items() if kept == call]
         free = [place for place in range(MAX_LAUNCHES) if place not in self._captured]
-        return free[0] if free else min(range(MAX_LAUNCHES), key=lambda place: self._table.places[place].last_use)
+        if free and not same:
+            return free[0]
+        longest = min(same or self._captured, key=lambda place: self._table.places[place].last_use)
+        return longest if time.monotonic_ns() - self._table.places[longest].last_use >= IDLE else None
+
+
+def _call(tensors: Sequence[TensorView], stream: int) -> Hashable:
+    """What must be equal for a captured call to be launched; dtypes are the subgraph's."""
+    return stream, tuple((x.address, x.device_type, x.device_id, x.shape) for x in tensors)
 
 
 class _Tensor(ctypes.Structure):
@@ -151,6 +185,7 @@ class _Tensor(ctypes.Structure):
         ("device_type", ctypes.c_int32),
         ("ndim", ctypes.c_int32),
         ("dtype", ctypes.c_uint32),
+        ("device_id", ctypes.c_int32),
         ("shape", ctypes.c_int64 * MAX_NDIM),
     ]
 

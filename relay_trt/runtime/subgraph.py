@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, Optional, 
 import numpy as np
 
 from ..graph import Graph, Node, Profile, TensorSpec
+from . import cuda
+from .builders import ConversionError
 from .cache import PlanCache
 from .calibration import Calibration
 from .dltensor import CUDA, TensorView
@@ -62,7 +64,8 @@ class Subgraph:
         #: The calls that generated code launches by itself.
         self.launches = Launches(len(self._arguments))
         self._building = threading.Lock()
-        self._watched: Optional[List[Mapping[str, float]]] = None
+        # By thread: the times of its calls, while it is watched.
+        self._watched: Dict[int, List[Mapping[str, float]]] = {}
         # By GPU: for int8, and those of them that still want calls.
         self._calibrations: Dict[int, Calibration] = {}
         self._calibrating: Dict[int, Calibration] = {}
@@ -85,8 +88,9 @@ class Subgraph:
         shapes = tuple(tensor.shape for tensor in inputs)
         device_id = next((tensor.device_id for tensor in (*inputs, *outputs) if tensor.device_type == CUDA), 0)
         engine = self._engine(shapes, device_id)
-        if self._watched is not None:
-            self._watched.append(engine.timed(inputs, outputs))
+        watched = self._watched.get(threading.get_ident())
+        if watched is not None:
+            watched.append(engine.timed(inputs, outputs))
         elif device_id in self._calibrating:
             engine.run(inputs, outputs)
             self._calibrate(inputs, device_id)
@@ -95,14 +99,14 @@ class Subgraph:
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[List[Mapping[str, float]]]:
-        """Time each call within the block: a list of what `Engine.timed` returned."""
+        """Time each call of this thread within the block: a list of what `Engine.timed` returned."""
         times: List[Mapping[str, float]] = []
         self.launches.forget([kept.engine for kept in self._engines])  # they would not come here
-        self._watched = times
+        self._watched[threading.get_ident()] = times
         try:
             yield times
         finally:
-            self._watched = None
+            del self._watched[threading.get_ident()]
 
     def build(self, batch: Optional[int] = None, device_id: int = 0) -> None:
         """Build the engine that calls will need, or load it, before the first of them comes.
@@ -176,7 +180,8 @@ class Subgraph:
     def _captured(self, engine: Engine, inputs: Sequence[TensorView], outputs: Sequence[TensorView]) -> bool:
         """Run and capture a call that came before, so that generated code launches it when it comes again."""
         tensors = (*inputs, *outputs)
-        captured = engine.capture(inputs, outputs) if self.launches.seen(tensors) else None
+        wanted = self.launches.wanted(tensors, cuda.current_stream())
+        captured = engine.capture(inputs, outputs) if wanted else None
         if captured is not None:
             self.launches.keep(captured, tensors)
             if all(kept.engine is not engine for kept in self._engines):  # another thread has replaced it meanwhile
@@ -277,6 +282,8 @@ class Subgraph:
             table = request.cache.read(self._table_name) if request.cache else None
             calls = request.settings.calibration_calls or 0
             calibration = self._calibrations[device_id] = Calibration(self.graph.symbol, calls, table)
+        if calibration.failed:
+            return request
         if calibration.complete:
             return dataclasses.replace(request, calibration=calibration)
         self._calibrating[device_id] = calibration
@@ -290,8 +297,13 @@ class Subgraph:
                 return
             calibration.keep(inputs)
             if calibration.complete:
-                del self._calibrating[device_id]
-                self._add(calibration.shapes, device_id)
+                try:
+                    self._add(calibration.shapes, device_id)
+                except (EngineError, ConversionError) as error:
+                    if Settings.from_environment().strict:
+                        raise
+                    calibration.give_up(error)
+                del self._calibrating[device_id]  # not where it was interrupted: the next call tries again
 
     def _keep_table(self, calibration: Calibration, cache: Optional[PlanCache]) -> None:
         """What was measured stays; the inputs that it was measured with can go."""

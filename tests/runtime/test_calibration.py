@@ -10,11 +10,12 @@ import pytest
 import tvm
 
 from relay_trt.runtime.calibration import Calibration
+from relay_trt.runtime.engines import EngineError
 from relay_trt.runtime.engines.onnxruntime import OnnxRuntimeEngine
 from relay_trt.runtime.subgraph import Subgraph
 
 from ..support import random
-from .support import Network, call, view
+from .support import Network, call, dense, view
 
 
 def kept(calibration: Calibration, *values: np.ndarray) -> None:
@@ -127,6 +128,63 @@ def test_a_dynamic_batch(calibrating: str, builds: List[Any], monkeypatch: pytes
     assert calibrated == ([False, True] if calibrating == "onnxruntime" else [False, True, True])
     if calibrating == "tensorrt":
         assert [request.profiles[0].max[0] for request in builds] == [2, 2, 4]
+
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch) -> List[BaseException]:
+    """What the next calibrated builds of the CPU engine raise; in place of `calibrating`, as no GPU fails by order."""
+    monkeypatch.setenv("TVM_TENSORRT_ENGINE", "onnxruntime")
+    monkeypatch.setenv("TVM_TENSORRT_USE_INT8", "1")
+    monkeypatch.setenv("TENSORRT_NUM_CALI_INT8", "2")
+    errors: List[BaseException] = []
+    build = OnnxRuntimeEngine.build
+
+    def built(request: Any) -> OnnxRuntimeEngine:
+        if request.calibration is not None:
+            if errors:
+                raise errors.pop()
+            request.calibration.table = b"a table"
+        return build(request)
+
+    monkeypatch.setattr(OnnxRuntimeEngine, "calibrates", lambda request: request.settings.use_int8)
+    monkeypatch.setattr(OnnxRuntimeEngine, "build", built)
+    return errors
+
+
+def test_a_calibrated_build_that_fails(failing: List[BaseException], log: pytest.LogCaptureFixture) -> None:
+    """The calls, which are computed already, are none the worse; nothing is kept of them."""
+    failing.append(EngineError("out of memory"))
+    subgraph, weight = dense(-1, 7, 5)
+    for seed in range(4):
+        x = random((2, 7), seed=seed)
+        np.testing.assert_allclose(call(subgraph, x, batch=2)[0], x @ weight.T, rtol=1e-4, atol=1e-5)
+    assert log.text.count("computed without int8, as the engine that was calibrated failed: out of memory") == 1
+    assert subgraph._calibrations[0].batches == []
+    call(subgraph, random((4, 7)), batch=4)  # another engine, without int8 too
+    assert all(kept.request.calibration is None for kept in subgraph._engines)
+
+
+def test_a_calibrated_build_that_fails_where_int8_is_a_must(
+    failing: List[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TVM_TENSORRT_STRICT", "1")
+    failing.append(EngineError("out of memory"))
+    subgraph, _ = dense(2, 7, 5)
+    call(subgraph, random((2, 7)))
+    with pytest.raises(EngineError, match="out of memory"):
+        call(subgraph, random((2, 7)))
+    call(subgraph, random((2, 7)))  # the next tries again
+    assert subgraph._engines[0].request.calibration is not None
+
+
+def test_a_calibrated_build_that_is_interrupted(failing: List[BaseException]) -> None:
+    failing.append(KeyboardInterrupt())
+    subgraph, _ = dense(2, 7, 5)
+    call(subgraph, random((2, 7)))
+    with pytest.raises(KeyboardInterrupt):
+        call(subgraph, random((2, 7)))
+    call(subgraph, random((2, 7)))
+    assert subgraph._engines[0].request.calibration is not None
 
 
 def test_without_calibration_it_is_said(monkeypatch: pytest.MonkeyPatch, log: pytest.LogCaptureFixture) -> None:

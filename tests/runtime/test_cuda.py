@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import threading
 import types
 from typing import Any, List, Tuple
 
@@ -52,6 +53,9 @@ class FakeRuntime:
 
     def cudaStreamCreateWithFlags(self, flags: int) -> Tuple[Any, ...]:  # noqa: N802
         return self._done("cudaStreamCreateWithFlags", flags, result=(50,))
+
+    def cudaDeviceSynchronize(self) -> Tuple[Any, ...]:  # noqa: N802
+        return self._done("cudaDeviceSynchronize")
 
     def cudaStreamDestroy(self, stream: int) -> Tuple[Any, ...]:  # noqa: N802
         return self._done("cudaStreamDestroy", stream)
@@ -165,6 +169,27 @@ def test_a_capture_ends_whatever_happens(runtime: FakeRuntime) -> None:
     with pytest.raises(KeyError):
         cuda.ExecutableGraph(enqueue)
     assert [name for name, *_ in runtime.calls[-2:]] == ["cudaStreamEndCapture", "cudaStreamDestroy"]
+
+
+def test_no_gpu_is_waited_for_while_it_captures(runtime: FakeRuntime) -> None:
+    """Neither by the thread that captures, where garbage is collected, nor by another."""
+    mine, theirs = [object()], [object()]
+    other = threading.Thread(target=cuda.free_when_idle, args=(0, theirs))
+
+    def enqueue(stream: int) -> None:
+        cuda.free_when_idle(1, mine)
+        other.start()
+        other.join(0.1)
+        assert mine and theirs
+        assert "cudaDeviceSynchronize" not in [name for name, *_ in runtime.calls]
+
+    cuda.ExecutableGraph(enqueue)
+    other.join()
+    assert not mine and not theirs
+    names = [name for name, *_ in runtime.calls]
+    assert names.index("cudaStreamEndCapture") < names.index("cudaDeviceSynchronize")
+    assert names.count("cudaDeviceSynchronize") == 2
+    assert ("cudaSetDevice", 1) in runtime.calls
 
 
 def test_graphs_share_memory(runtime: FakeRuntime) -> None:

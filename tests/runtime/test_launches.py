@@ -6,9 +6,13 @@ does: a result tells who computed it.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import os
+import signal
 import subprocess
 import threading
+import time
 from pathlib import Path
 from typing import Any, Callable, List, Optional, Sequence
 
@@ -18,10 +22,10 @@ import tvm
 from tvm import relay
 
 import relay_trt
-from relay_trt.runtime import cuda
+from relay_trt.runtime import cuda, launches
 from relay_trt.runtime.dltensor import TensorView
 from relay_trt.runtime.engines.onnxruntime import OnnxRuntimeEngine
-from relay_trt.runtime.launches import MAX_LAUNCHES, Captured
+from relay_trt.runtime.launches import MAX_LAUNCHES, MAX_SEEN, Captured
 from relay_trt.runtime.subgraph import Subgraph
 
 from ..support import compile_for_vm, module
@@ -232,6 +236,68 @@ def test_a_launch_that_fails(gpu: Gpu, tmp_path: Path) -> None:
     assert gpu.number("pushed") == gpu.number("popped")
 
 
+def test_a_launch_that_failed_is_captured_anew_but_not_at_once(
+    gpu: Gpu, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    function = relu(2, tmp_path)
+    x, y = tensors(value=VALUE)
+    for _ in range(3):
+        run(function, x, y)
+    gpu.graphs[0].status = 2
+    for _ in range(5):
+        assert run(function, x, y) == BY_ENGINE
+    assert len(gpu.graphs) == 1
+    monkeypatch.setattr(launches, "IDLE", 0)
+    assert [run(function, x, y) for _ in range(2)] == [BY_ENGINE, BY_GRAPH]
+    assert [graph.freed for graph in gpu.graphs] == [1, 0]
+
+
+def test_a_signal_leaves_no_lock_locked(gpu: Gpu, tmp_path: Path) -> None:
+    """Ctrl-C comes while the main thread waits for another that launches."""
+    function = relu(2, tmp_path)
+    subgraph = subgraph_of(function)
+    x, y = tensors(value=VALUE)
+    for _ in range(3):
+        run(function, x, y)
+    (captured,) = subgraph.launches._captured.values()
+    launch = subgraph.launches._table.places[0]
+    mutex = ctypes.byref(launch.lock)
+    libc = ctypes.CDLL(None)
+    libc.pthread_mutex_lock(mutex)  # as C does while it launches
+    threading.Timer(0.2, os.kill, [os.getpid(), signal.SIGINT]).start()
+    with pytest.raises(KeyboardInterrupt):
+        subgraph.launches.forget([captured.engine])
+    libc.pthread_mutex_unlock(mutex)
+    end = time.monotonic() + 10
+    while launch.graph and time.monotonic() < end:
+        time.sleep(0.01)
+    assert not launch.graph  # it was forgotten all the same
+    assert libc.pthread_mutex_trylock(mutex) == 0
+    libc.pthread_mutex_unlock(mutex)
+
+
+def test_signals_do_not_break_the_table(gpu: Gpu, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever they interrupt a call: later ones launch no graph that is gone, and get no other call's results."""
+    monkeypatch.setattr(launches, "IDLE", 0)
+    function = relu(2, tmp_path)
+    calls = [tensors(value=-10.0 - number) for number in range(MAX_LAUNCHES + 2)]
+    handler = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    rng = np.random.RandomState(0)
+    try:
+        for _ in range(150):
+            with contextlib.suppress(KeyboardInterrupt):
+                signal.setitimer(signal.ITIMER_REAL, rng.uniform(1e-6, 4e-4))
+                for _ in range(2):
+                    function(*calls[rng.randint(len(calls))])
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            for number in rng.choice(len(calls), 3, replace=False):
+                assert run(function, *calls[number]) in (BY_ENGINE, -9.0 - number)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, handler)
+    assert gpu.number("wrong") == 0
+
+
 def test_what_cannot_be_captured_is_run(gpu: Gpu, tmp_path: Path) -> None:
     gpu.refuses = True
     function = relu(2, tmp_path)
@@ -239,7 +305,8 @@ def test_what_cannot_be_captured_is_run(gpu: Gpu, tmp_path: Path) -> None:
     assert {run(function, x, y) for _ in range(5)} == {BY_ENGINE}
 
 
-def test_the_least_recently_used_goes(gpu: Gpu, tmp_path: Path) -> None:
+def test_the_least_recently_used_goes(gpu: Gpu, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launches, "IDLE", 0)
     function = relu(2, tmp_path)
     calls = [tensors(value=VALUE) for _ in range(MAX_LAUNCHES + 1)]
     for x, y in calls:
@@ -254,9 +321,29 @@ def test_the_least_recently_used_goes(gpu: Gpu, tmp_path: Path) -> None:
 
 def test_tensors_that_never_come_again(gpu: Gpu, tmp_path: Path) -> None:
     function = relu(2, tmp_path)
-    calls = [tensors(value=VALUE) for _ in range(2 * MAX_LAUNCHES)]
+    calls = [tensors(value=VALUE) for _ in range(MAX_SEEN + 1)]
     for _ in range(3):
         assert {run(function, *call) for call in calls} == {BY_ENGINE}
+    assert gpu.graphs == []
+
+
+def test_more_calls_in_turn_than_places(gpu: Gpu, tmp_path: Path) -> None:
+    """None takes the place of another that is in use: to capture takes longer than to enqueue."""
+    function = relu(2, tmp_path)
+    calls = [tensors(value=VALUE) for _ in range(MAX_LAUNCHES + 4)]
+    for _ in range(2):
+        assert {run(function, *call) for call in calls} == {BY_ENGINE}
+    for _ in range(5):
+        assert [run(function, *call) for call in calls] == [BY_GRAPH] * MAX_LAUNCHES + [BY_ENGINE] * 4
+    assert len(gpu.graphs) == MAX_LAUNCHES
+
+
+def test_the_same_tensors_on_other_streams(gpu: Gpu, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    function = relu(2, tmp_path)
+    x, y = tensors(value=VALUE)
+    for stream in range(1, 40):  # a stream for each request
+        monkeypatch.setattr(cuda, "current_stream", lambda stream=stream: stream)
+        assert run(function, x, y) == BY_ENGINE
     assert gpu.graphs == []
 
 

@@ -16,7 +16,7 @@ import onnxruntime
 
 from ..builders.base import Shape
 from ..builders.onnx import OnnxBuilder, OnnxModel
-from ..dltensor import TensorView, tvm_array
+from ..dltensor import TensorView, copy_to_host, tvm_array
 from ..network import convert
 from .base import BuildRequest, Engine, EngineError, Layer, Shapes, random_values
 
@@ -155,7 +155,7 @@ class OnnxRuntimeEngine(Engine):
         for name, tensor in zip(self._inputs, inputs):
             address = tensor.address
             if not tensor.on_host:
-                copies.append(tvm_array(tensor).numpy())
+                copies.append(copy_to_host(tensor))
                 address = copies[-1].ctypes.data
             self._bind(self._binding.bind_input, name, tensor, address)
         for name, tensor in zip(self._outputs, outputs):
@@ -177,6 +177,7 @@ class OnnxRuntimeEngine(Engine):
     def _bind(self, bind: Callable[..., None], name: str, tensor: TensorView, address: int) -> None:
         """Tell the session where a tensor lies, unless it knows."""
         if self._bound.get(name) != (address, tensor.shape):
+            self._bound.pop(name, None)  # where this is interrupted, nobody knows what it knows
             bind(name, "cpu", 0, np.dtype(tensor.dtype), tensor.shape, address)
             self._bound[name] = (address, tensor.shape)
 

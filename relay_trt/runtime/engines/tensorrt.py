@@ -29,6 +29,7 @@ logger = logging.getLogger("TensorRT")
 
 # Contexts that an engine keeps, one for each stream: programs have a handful, and each holds memory.
 MAX_CONTEXTS = 16
+MAX_FAILED_CAPTURES = 3
 
 
 class TensorRTEngine(Engine):
@@ -55,6 +56,7 @@ class TensorRTEngine(Engine):
         dynamic = any(-1 in node.outputs[0].shape for node in graph.inputs())
         one_context = dynamic and parse_version(trt.__version__) < (8, 6, 0)
         self._captures = request.settings.cuda_graph and not one_context
+        self._failed_captures = 0
         self._contexts: collections.OrderedDict[int, ExecutionContext] = collections.OrderedDict()
         self._lock = threading.Lock()  # of the contexts' dict
         with cuda.device(device_id):
@@ -148,7 +150,7 @@ class TensorRTEngine(Engine):
             context = self._context(stream)
             try:
                 context.run(inputs, outputs, stream)
-            except Exception:
+            except BaseException:
                 with self._lock:  # what state it is in, nobody knows
                     self._contexts.pop(self._owner(stream), None)
                 raise
@@ -169,12 +171,22 @@ class TensorRTEngine(Engine):
             try:
                 # Of its own: the graph holds the addresses of this context's memory.
                 context = ExecutionContext(self._plan, stream)
-                context.run(inputs, outputs, stream)  # TensorRT must have run once in these shapes
+            except (EngineError, cuda.CudaError) as error:
+                self._cannot_capture(error)
+                return None
+            context.run(inputs, outputs, stream)  # TensorRT must have run once in these shapes
+            try:
                 return context.captured(self, inputs, outputs, stream)
             except (EngineError, cuda.CudaError) as error:
-                self._captures = False
-                logger.warning("%s: calls are enqueued, as they cannot be captured: %s", self._plan.symbol, error)
+                self._cannot_capture(error)
                 return None
+
+    def _cannot_capture(self, error: Exception) -> None:
+        """Others may have ended this capture, by waiting for the whole GPU; so it takes several to give up."""
+        self._failed_captures += 1
+        self._captures = self._failed_captures < MAX_FAILED_CAPTURES
+        if not self._captures:
+            logger.warning("%s: calls are enqueued, as they cannot be captured: %s", self._plan.symbol, error)
 
     def information(self) -> List[Dict[str, Any]]:
         trt = load_tensorrt()

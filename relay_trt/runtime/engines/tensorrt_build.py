@@ -94,7 +94,7 @@ def _configure(config: Any, net: TensorRTBuilder, request: BuildRequest, calibra
         config.set_flag(trt.BuilderFlag.INT8)
         config.int8_calibrator = calibrator
         if profile is not None:
-            config.set_calibration_profile(profile)
+            config.set_calibration_profile(_calibration_profile(net, graph, request))
 
 
 def _set_precision_flags(config: Any, net: TensorRTBuilder, request: BuildRequest) -> None:
@@ -116,6 +116,14 @@ def _optimization_profile(net: TensorRTBuilder, graph: Graph, profiles: Sequence
     for node, profile in dynamic:
         optimization_profile.set_shape(node.name, profile.min, profile.opt, profile.max)
     return optimization_profile
+
+
+def _calibration_profile(net: TensorRTBuilder, graph: Graph, request: BuildRequest) -> Any:
+    """The shapes of the calls that were kept: of a profile, TensorRT calibrates with the best one."""
+    calibration = request.calibration
+    if calibration is None or not calibration.batches:  # with a table, it does not calibrate
+        return _optimization_profile(net, graph, request.profiles)
+    return _optimization_profile(net, graph, [Profile(shape, shape, shape) for shape in calibration.shapes])
 
 
 def _tactic_sources(names: Sequence[str]) -> int:

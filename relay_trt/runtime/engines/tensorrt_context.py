@@ -82,10 +82,9 @@ class ExecutionContext:
     def __del__(self) -> None:
         """Let the GPU finish what was enqueued: it uses the context and the staging memory."""
         with contextlib.suppress(Exception):  # the process may be ending, and CUDA gone
-            with cuda.device(self._loaded.device_id):
-                cuda.call("cudaDeviceSynchronize")  # of the one stream, nobody knows whether it still exists
-                self._context = None
-                self._staging.clear()
+            used = [self._context, self._staging]
+            del self._context, self._staging
+            cuda.free_when_idle(self._loaded.device_id, used)  # of its stream, nobody knows whether it still exists
 
     def run(self, inputs: Sequence[TensorView], outputs: Sequence[TensorView], stream: int) -> None:
         tensors = (*inputs, *outputs)
@@ -203,6 +202,8 @@ class ExecutionContext:
 
     def bind_input(self, name: str, shape: Tuple[int, ...], address: int) -> None:
         if self._shapes.get(name) != shape:
+            self._shapes.pop(name, None)  # where this is interrupted, nobody knows what TensorRT knows
+            self._checked = None
             if not self._context.set_input_shape(name, shape):
                 raise EngineError(f"{self._loaded.symbol}: TensorRT refuses the shape {shape} of input {name!r}")
             self._shapes[name] = shape
@@ -210,6 +211,7 @@ class ExecutionContext:
 
     def bind(self, name: str, address: int) -> None:
         if self._addresses.get(name) != address:
+            self._addresses.pop(name, None)  # as above
             self._context.set_tensor_address(name, address)
             self._addresses[name] = address
 
@@ -224,6 +226,7 @@ class ExecutionContext:
     def _execute_in(self, memory: cuda.DeviceBuffer) -> None:
         """Enqueue a run with its activations there."""
         if memory.address != self._memory:
+            self._memory = 0  # as above
             if hasattr(self._context, "set_device_memory"):  # from TensorRT 10.1 on
                 self._context.set_device_memory(memory.address, self._size)
             else:

@@ -67,6 +67,25 @@ def test_the_same_memory_in_another_shape() -> None:
         np.testing.assert_array_equal(c.numpy()[batch:], 0)
 
 
+def test_a_call_that_was_interrupted_leaves_nothing_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal comes when the session has been told of another tensor, but before it is noted."""
+    engine = addition(2, 3)
+    a, b, c, d = arrays(*(random((2, 3), seed=seed) for seed in range(4)))
+    engine.run([view(a), view(b)], [view(c)])
+    bind_input = engine._binding.bind_input
+
+    def interrupted(*arguments: Any) -> None:
+        bind_input(*arguments)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine._binding, "bind_input", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            engine.run([view(d), view(b)], [view(c)])
+    engine.run([view(a), view(b)], [view(c)])
+    np.testing.assert_array_equal(c.numpy(), a.numpy() + b.numpy())
+
+
 def test_nothing_is_bound_anew_for_the_same_tensors(monkeypatch: pytest.MonkeyPatch) -> None:
     bound: List[str] = []
 
