@@ -9,7 +9,7 @@ import tvm
 from tvm import relay
 
 from .codegen.serializer import constants_of, options_of, serialize
-from .relay_ir import ENGINE_ATTR, is_subgraph
+from .relay_ir import ENGINE_ATTR, PLAN_ATTR, is_subgraph
 from .runtime.engines import EngineError
 from .runtime.engines.tensorrt import TensorRTEngine
 from .runtime.settings import Settings
@@ -65,15 +65,9 @@ def _check_engine(settings: Settings) -> None:
 
 def _with_engine(function: relay.Function, device_id: int) -> relay.Function:
     if ENGINE_ATTR in function.attrs.keys():  # from an earlier call
-        function = _with_body(function, function.body.tuple_value.fields[0]).without_attr(ENGINE_ATTR)
+        function = function.without_attr(ENGINE_ATTR).without_attr(PLAN_ATTR)
     graph = serialize(function, str(function.attrs["global_symbol"]), options_of(function))
     constants = {node.name: value for node, value in zip(graph.constants(), constants_of(function))}
     compiled = Subgraph(graph, constants).compiled_plan(device_id)
-    plan = relay.const(np.frombuffer(compiled.plan, "uint8"))
-    # Code generation takes the constants from the body: the plan has to be in it, and nothing has to need it.
-    function = _with_body(function, relay.TupleGetItem(relay.Tuple([function.body, plan]), 0))
-    return function.with_attr(ENGINE_ATTR, json.dumps(compiled.facts))
-
-
-def _with_body(function: relay.Function, body: relay.Expr) -> relay.Function:
-    return relay.Function(function.params, body, function.ret_type, function.type_params, function.attrs)
+    plan = tvm.nd.array(np.frombuffer(compiled.plan, "uint8"))
+    return function.with_attr(PLAN_ATTR, plan).with_attr(ENGINE_ATTR, json.dumps(compiled.facts))

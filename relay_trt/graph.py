@@ -16,7 +16,7 @@ from typing import Any, Dict, FrozenSet, List, Mapping, Optional, Tuple
 
 import numpy as np
 
-from .options import CompileOptions
+from .options import CompileOptions, as_integer
 from .version import __version__
 
 FORMAT = 1
@@ -94,11 +94,11 @@ class Profile:
             raise ValueError(f"{shapes!r} does not consist of {', '.join(names)}")
         for name in names:
             shape = shapes[name]
-            if not isinstance(shape, (list, tuple)) or not all(type(d) is int and d > 0 for d in shape):
+            if not isinstance(shape, (list, tuple)) or not all((as_integer(d) or 0) > 0 for d in shape):
                 raise ValueError(f"{name} is {shape!r}: it must be a list of integers above 0")
             if not spec.admits(tuple(shape)):
                 raise ValueError(f"{name} is {list(shape)}, which {spec} does not admit")
-        smallest, best, largest = (tuple(shapes[name]) for name in names)
+        smallest, best, largest = (tuple(map(int, shapes[name])) for name in names)
         if any(not low <= d <= high for low, d, high in zip(smallest, best, largest)):
             listed = f"min {list(smallest)}, opt {list(best)} and max {list(largest)}"
             raise ValueError(f"{listed}: no dimension may exceed the next one's")

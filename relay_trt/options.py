@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import numbers
 import re
 from importlib import metadata
 from typing import Any, Dict, Mapping, Optional, Tuple
@@ -56,9 +57,12 @@ class CompileOptions:
             if value not in (True, False):
                 raise TypeError(f"option {name!r} must be True or False, not {value!r}")
             object.__setattr__(self, name, bool(value))
-        size = self.max_workspace_size
-        if isinstance(size, bool) or not isinstance(size, int) or size <= 0:
-            raise ValueError(f"option 'max_workspace_size' must be a number of bytes above 0, not {size!r}")
+        size = as_integer(self.max_workspace_size)
+        if size is None or not 0 < size < 1 << 63:
+            raise ValueError(
+                f"option 'max_workspace_size' must be a number of bytes above 0, not {self.max_workspace_size!r}"
+            )
+        object.__setattr__(self, "max_workspace_size", size)
         if self.use_implicit_batch and self.tensorrt_version >= (10, 0, 0):
             logger.info("TensorRT %s has no implicit batch: use_implicit_batch is off", _dotted(self.tensorrt_version))
             object.__setattr__(self, "use_implicit_batch", False)
@@ -80,6 +84,8 @@ class CompileOptions:
         TypeError
             Where a value has the wrong type.
         """
+        if not isinstance(options, Mapping):
+            raise TypeError(f"options are a dict, not {options!r}")
         accepted = [field.name for field in dataclasses.fields(cls)]
         unknown = sorted(set(map(str, options)) - set(accepted))
         if unknown:
@@ -105,10 +111,17 @@ def parse_version(text: str) -> Version:
 
 
 def _checked_version(version: Any) -> Version:
-    numbers = tuple(version) if isinstance(version, (list, tuple)) else ()
-    if len(numbers) != 3 or not all(type(number) is int and number >= 0 for number in numbers):
+    parts = [as_integer(part) for part in version] if isinstance(version, (list, tuple)) else []
+    known = [part for part in parts if part is not None and part >= 0]
+    if not len(known) == len(parts) == 3:
         raise ValueError(f"a TensorRT version is three integers, like (8, 6, 1), not {version!r}")
-    return numbers
+    major, minor, patch = known
+    return major, minor, patch
+
+
+def as_integer(value: Any) -> Optional[int]:
+    """An integer of whatever kind, as numpy's, as Python's; None for anything else, which a bool is too."""
+    return int(value) if isinstance(value, numbers.Integral) and not isinstance(value, bool) else None
 
 
 def _dotted(version: Version) -> str:

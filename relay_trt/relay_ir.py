@@ -26,6 +26,7 @@ COMPILER = "relay_trt" if _TAKEN else "tensorrt"
 OPTIONS_ATTR = "relay_trt.options"
 PROFILES_ATTR = "relay_trt.profiles"
 ENGINE_ATTR = "relay_trt.engine"
+PLAN_ATTR = "relay_trt.plan"
 
 
 def compiler_of(function: tvm.ir.BaseFunc) -> Optional[str]:

@@ -140,6 +140,21 @@ def test_through_the_vm(engine: str, tmp_path: Path, builds: List[Any]) -> None:
     assert not builds
 
 
+def test_a_dynamic_batch_through_the_vm(engine: str, tmp_path: Path, builds: List[Any]) -> None:
+    x = relay.var("x", shape=(relay.Any(), 6))
+    mod = module(relay.Function([x], relay.nn.relu(relay.nn.dense(x, relay.const(random((4, 6)))))))
+    shapes = {"x": {"min": (1, 6), "opt": (2, 6), "max": (4, 6)}}
+    partitioned, _ = relay_trt.partition_for_tensorrt(mod, input_shapes=shapes)
+    executable = relay.vm.compile(relay_trt.build_engines(partitioned), target="llvm")
+    executable.mod.export_library(str(tmp_path / "library.so"))
+    machine = tvm.runtime.vm.VirtualMachine(tvm.runtime.load_module(str(tmp_path / "library.so")), tvm.cpu(0))
+    builds.clear()
+    for batch in (1, 4, 3):
+        value = random((batch, 6), seed=batch)
+        assert_close([machine.invoke("main", value).numpy()], [np.maximum(value @ random((4, 6)).T, 0)])
+    assert not builds
+
+
 def test_a_dynamic_batch_needs_a_profile(engine: str) -> None:
     x = relay.var("x", shape=(relay.Any(), 6))
     mod = module(relay.Function([x], relay.nn.relu(relay.nn.dense(x, relay.const(random((4, 6)))))))

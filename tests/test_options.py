@@ -5,6 +5,7 @@ import json
 from importlib import metadata
 from typing import Any, Dict
 
+import numpy as np
 import pytest
 
 from relay_trt.options import CompileOptions, installed_tensorrt_version, parse_version
@@ -87,3 +88,9 @@ def test_no_installed_version(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(metadata, "version", version)
     assert installed_tensorrt_version() is None
+
+
+def test_numpy_s_integers_are_integers() -> None:
+    options = CompileOptions(tuple(np.int64([8, 6, 1])), max_workspace_size=np.int64(1 << 20))
+    assert options == CompileOptions((8, 6, 1), max_workspace_size=1 << 20)
+    assert json.loads(json.dumps(options.to_dict())) == options.to_dict()

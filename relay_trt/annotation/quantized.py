@@ -434,7 +434,8 @@ class _Rewriter:
 
     def extremum(self, call: relay.Call) -> Optional[Known]:
         """The larger, or the smaller, of a tensor and a constant of one element."""
-        x, bound = call.args if call.args[0] in self.known else call.args[::-1]
+        first, second = call.args
+        x, bound = (first, second) if first in self.known else (second, first)
         value = self.constant(bound) if x in self.known else None
         if value is None or value.size != 1 or value.ndim > _rank(x):
             return None

@@ -14,8 +14,10 @@ from rich.table import Table
 from tvm import relay
 
 from ..operators.linear import Equation
-from ..relay_ir import attributes, is_subgraph, operator_calls, tensor_specs
+from ..relay_ir import attributes, is_sealed, is_subgraph, operator_calls, tensor_specs
 from .match import decide, describe
+
+FUSED = "it is fused already, or another compiler has it: partition before the module is optimized"
 
 Attributes = Mapping[str, Any]
 Shape = Sequence[int]
@@ -79,7 +81,7 @@ class PartitionReport:
         )
 
     def __str__(self) -> str:
-        console = Console(file=io.StringIO(), width=120)
+        console = Console(file=io.StringIO(), width=120, markup=False)
         total = self.offloaded + self.refused
         console.print(f"{self.offloaded} of {total} operators offloaded, in {len(self.subgraphs)} subgraph(s)")
         if self.subgraphs:
@@ -140,14 +142,25 @@ def subgraph_report(function: relay.Function) -> SubgraphReport:
 
 def refused_calls(mod: tvm.IRModule) -> List[Tuple[relay.Call, str]]:
     """The operators outside the subgraphs of a module that the rules refuse, each with the reason."""
-    calls = [
-        call
-        for function in mod.functions.values()
-        if isinstance(function, relay.Function) and not is_subgraph(function)
-        for call in operator_calls(function)
-    ]
-    reasons = [(call, decide(call)) for call in calls]
-    return [(call, reason) for call, reason in reasons if reason is not None]
+    refused: List[Tuple[relay.Call, str]] = []
+    for function in mod.functions.values():
+        if isinstance(function, relay.Function) and not is_subgraph(function):
+            fused = set(_fused_calls(function))
+            reasons = [(call, FUSED if call in fused else decide(call)) for call in operator_calls(function)]
+            refused += [(call, reason) for call, reason in reasons if reason is not None]
+    return refused
+
+
+def _fused_calls(function: relay.Function) -> List[relay.Call]:
+    """The calls in functions within a function that are finished."""
+    sealed: List[relay.Function] = []
+
+    def visit(expr: relay.Expr) -> None:
+        if isinstance(expr, relay.Function) and is_sealed(expr):
+            sealed.append(expr)
+
+    relay.analysis.post_order_visit(function, visit)
+    return [call for inner in sealed for call in operator_calls(inner)]
 
 
 def summarize(refused: Iterable[Tuple[relay.Call, str]]) -> List[Refusal]:

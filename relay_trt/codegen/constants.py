@@ -40,6 +40,8 @@ def write_constants(graph: Graph, values: Iterable[np.ndarray]) -> Path:
     """
     nodes = graph.constants()
     digest = hashlib.sha256("".join(node.attrs[DIGEST_ATTR] for node in nodes).encode()).hexdigest()
+    if not _folder(os.getpid()).exists():  # whoever cleans up /tmp has taken it
+        _folder.cache_clear()
     path = _folder(os.getpid()) / digest
     if not path.exists():
         file = tempfile.NamedTemporaryFile(dir=path.parent, delete=False)

@@ -9,6 +9,7 @@ from typing import Any, Dict
 import tvm
 from tvm import relay
 
+from ..options import CompileOptions
 from ..relay_ir import COMPILER
 from .c_source import c_source
 from .constants import write_constants
@@ -44,7 +45,8 @@ def compile_subgraph(function: relay.Function) -> tvm.runtime.Module:
             "have no shape. Build for the graph executor or the VM"
         )
     symbol = str(function.attrs["global_symbol"])
-    graph = serialize(function, symbol, options_of_pass_context() or options_of(function))
+    options = CompileOptions.from_dict({**options_of(function).to_dict(), **options_of_pass_context()})
+    graph = serialize(function, symbol, options)
     constants = write_constants(graph, constants_of(function))
     create = tvm.get_global_func("runtime.CSourceModuleCreate")
     return create(c_source(graph, constants), "c", [symbol], [])
@@ -65,13 +67,14 @@ def load(library: Any) -> tvm.runtime.Module:
     Parameters
     ----------
     library : object with export_library
-        The result of ``relay.build``, or ``mod`` of a VM executable.
+        The result of ``relay.build``, or a VM executable, or its ``mod``.
 
     Returns
     -------
     tvm.runtime.Module
         The compiled module, as ``tvm.runtime.load_module`` returns it.
     """
+    library = getattr(library, "mod", library)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "library.so"
         library.export_library(str(path))

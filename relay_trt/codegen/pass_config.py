@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import json
-from typing import Any, Mapping, Optional
+from typing import Any, Dict, Mapping, Optional
 
 import tvm
 
@@ -19,8 +19,8 @@ from ..options import CompileOptions
 KEY = "relay.ext.tensorrt.options"
 
 
-def options_of_pass_context() -> Optional[CompileOptions]:
-    """The options given in the current PassContext, or None where there are none.
+def options_of_pass_context() -> Dict[str, Any]:
+    """The options given in the current PassContext: those alone, checked.
 
     Where TVM has the key itself, there are never any: what is under it is for TVM's own TensorRT.
 
@@ -32,8 +32,9 @@ def options_of_pass_context() -> Optional[CompileOptions]:
     for instrument in tvm.transform.PassContext.current().instruments or []:
         name = str(instrument.name)
         if name.startswith(KEY):
-            return CompileOptions.from_dict(json.loads(name[len(KEY) :]))
-    return None
+            given: Dict[str, Any] = json.loads(name[len(KEY) :])
+            return given
+    return {}
 
 
 def accept_options() -> None:
@@ -59,9 +60,9 @@ def accept_options() -> None:
         **kwargs: Any,
     ) -> None:
         if config and KEY in config:
-            options = CompileOptions.from_dict(config[KEY])
+            options = CompileOptions.from_dict(config[KEY]).to_dict()
+            name = KEY + json.dumps({given: options[given] for given in map(str, config[KEY])})
             config = {name: value for name, value in config.items() if name != KEY}
-            name = KEY + json.dumps(options.to_dict())
             carrier = tvm.get_global_func("instrument.PassInstrument")(name, None, None, None, None, None)
             instruments = [*(instruments or []), carrier]
         original(self, opt_level, required_pass, disabled_pass, instruments, config, *args, **kwargs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
@@ -11,7 +12,7 @@ from tvm import relay
 
 from ..graph import CONST, DIGEST_ATTR, INPUT, KERNEL, Entry, Graph, Node, Profile, TensorSpec, array_digest
 from ..options import CompileOptions
-from ..relay_ir import ENGINE_ATTR, OPTIONS_ATTR, PROFILES_ATTR, attributes, tensor_specs
+from ..relay_ir import ENGINE_ATTR, OPTIONS_ATTR, PLAN_ATTR, PROFILES_ATTR, attributes, tensor_specs
 
 
 def serialize(function: relay.Function, symbol: str, options: CompileOptions) -> Graph:
@@ -47,17 +48,18 @@ def serialize(function: relay.Function, symbol: str, options: CompileOptions) ->
         nodes.append(node)
         entries[expr] = tuple(Entry(len(nodes) - 1, index) for index in range(len(node.outputs)))
 
-    def visit(expr: relay.Expr) -> None:
+    def constant(value: np.ndarray) -> Node:
         nonlocal constants
+        constants += 1
+        # Not of its Relay type: that may be another operand's, with dynamic dimensions.
+        spec = TensorSpec(value.shape, value.dtype.name)
+        return Node(CONST, f"{symbol}_const_{constants - 1}", (spec,), attrs={DIGEST_ATTR: array_digest(value)})
+
+    def visit(expr: relay.Expr) -> None:
         if isinstance(expr, (tvm.ir.Op, relay.Function)):
             return
         if isinstance(expr, relay.Constant):
-            value = expr.data.numpy()
-            # Not of its type: Relay may have given it that of another operand, with dynamic dimensions.
-            spec = TensorSpec(value.shape, value.dtype.name)
-            attrs = {DIGEST_ATTR: array_digest(value)}
-            add(expr, Node(CONST, f"{symbol}_const_{constants}", (spec,), attrs=attrs))
-            constants += 1
+            add(expr, constant(expr.data.numpy()))
         elif isinstance(expr, relay.Tuple):
             entries[expr] = tuple(entry for field in expr.fields for entry in entries[field])
         elif isinstance(expr, relay.TupleGetItem):
@@ -75,6 +77,7 @@ def serialize(function: relay.Function, symbol: str, options: CompileOptions) ->
     for param in function.params:
         add(param, _input(param, profiles))
     relay.analysis.post_order_visit(function, visit)
+    nodes.extend(map(constant, _plans(function)))
     return Graph(symbol, tuple(nodes), entries[function.body], options, _attribute(function, ENGINE_ATTR))
 
 
@@ -87,12 +90,18 @@ def constants_of(function: relay.Function) -> Iterator[np.ndarray]:
             constants.append(expr)
 
     relay.analysis.post_order_visit(function, visit)
-    return (constant.data.numpy() for constant in constants)
+    return itertools.chain((constant.data.numpy() for constant in constants), _plans(function))
 
 
 def options_of(function: relay.Function) -> CompileOptions:
     """What a function was partitioned with; the defaults for one that another tool partitioned."""
     return CompileOptions.from_dict(_attribute(function, OPTIONS_ATTR) or {})
+
+
+def _plans(function: relay.Function) -> List[np.ndarray]:
+    """The plan of the engine that travels with a function, as its last constant; none where there is no engine."""
+    attrs = function.attrs
+    return [attrs[PLAN_ATTR].numpy()] if attrs and PLAN_ATTR in attrs.keys() else []
 
 
 def _attribute(function: relay.Function, name: str) -> Optional[Dict[str, Any]]:

@@ -243,17 +243,20 @@ def operator(
     TypeError
         Where there is no name, as in a decorator without parentheses, or ``dtypes`` is one string.
     ValueError
-        Where there is one of that name, and ``override`` is not set.
+        Where there is one of that name, and ``override`` is not set. None of the names is registered then.
     """
     if not names or not all(isinstance(name, str) for name in names):
         raise TypeError(f"operator() takes the names of Relay operators, as in @operator('exp'), not {names}")
     if isinstance(dtypes, str):
         raise TypeError(f"dtypes is a tuple, as in ({dtypes!r},), not {dtypes!r}")
+    if not isinstance(since, tuple):
+        raise TypeError(f"since is a tuple, as in (8, 6, 0), not {since!r}")
 
     def register(convert: Converter) -> Converter:
+        taken = [name for name in names if name in OPERATORS and not override]
+        if taken:
+            raise ValueError(f"operator {taken[0]!r} is registered already; override=True replaces it")
         for name in names:
-            if name in OPERATORS and not override:
-                raise ValueError(f"operator {name!r} is registered already; override=True replaces it")
             OPERATORS[name] = Operator(
                 name, convert, since, dtypes, rule, touches_batch, any_dynamic, of_constants, half, free_operands
             )
@@ -276,6 +279,8 @@ def refusal(call: OpCall) -> Optional[str]:
     if call.inputs and all(call.constant) and not row.of_constants:
         return "all operands are constants: TVM folds it"
     reason = row.rule(call) if row.rule else None
+    if reason is not None and not (isinstance(reason, str) and reason):
+        raise TypeError(f"it returned {reason!r}, where None accepts and words refuse")
     if reason is None and call.options.use_implicit_batch:
         if any(not spec.shape for spec in call.outputs):
             return "a scalar has no batch, and use_implicit_batch is on"

@@ -292,7 +292,7 @@ class PlanCache:
         ]
         return sorted(plans + records, key=lambda entry: (entry.kind, entry.name))
 
-    def verify(self, delete: bool = False) -> List[Tuple[CacheEntry, str]]:
+    def verify(self, delete: bool = False) -> List[Tuple[CacheEntry, str, bool]]:
         """Read everything that is kept.
 
         Parameters
@@ -302,13 +302,8 @@ class PlanCache:
 
         Returns
         -------
-        list of (CacheEntry, str)
-            What is damaged, and how.
-
-        Raises
-        ------
-        OSError
-            Where something cannot be read.
+        list of (CacheEntry, str, bool)
+            What is damaged or cannot be read, how, and whether it was deleted.
         """
         problems = []
         for entry in self.entries():
@@ -317,9 +312,7 @@ class PlanCache:
             with self._changing():
                 problem = self._problem(entry)
                 if problem is not None:
-                    problems.append((entry, problem))
-                    if delete:
-                        self._remove(entry)
+                    problems.append((entry, problem, delete and self._remove(entry)))
         return problems
 
     def clear(self, symbol: Optional[str] = None, older_than: float = 0.0) -> List[CacheEntry]:
@@ -394,6 +387,8 @@ class PlanCache:
             return None  # it was removed meanwhile
         except _Damaged as damage:
             return str(damage)
+        except OSError as error:
+            return f"it cannot be read: {error}"
         return None
 
     def _nearest(self, key: PlanKey) -> str:

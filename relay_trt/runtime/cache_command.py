@@ -79,15 +79,20 @@ def _list(cache: PlanCache, arguments: argparse.Namespace) -> int:
 def _verify(cache: PlanCache, arguments: argparse.Namespace) -> int:
     count = len(cache.entries())
     problems = cache.verify(arguments.delete)
-    for entry, problem in problems:
-        print(f"{entry.name}: {problem}" + ("; deleted" if arguments.delete else ""))
+    for entry, problem, deleted in problems:
+        kept = "; it could not be deleted" if arguments.delete else ""
+        print(f"{entry.name}: {problem}{'; deleted' if deleted else kept}")
     print(f"{len(problems)} of {count} are damaged")
     return 1 if problems else 0
 
 
 def _clear(cache: PlanCache, arguments: argparse.Namespace) -> int:
-    print(f"deleted: {_total(cache.clear(arguments.symbol, arguments.older_than))}")
-    return 0
+    before = {entry.name for entry in cache.entries()}
+    removed = cache.clear(arguments.symbol, arguments.older_than)
+    print(f"deleted: {_total(removed)}")
+    everything = arguments.symbol is None and not arguments.older_than
+    left = [entry for entry in cache.entries() if everything and entry.name in before]
+    return _fail(f"{_total(left)} could not be deleted") if left else 0
 
 
 def _row(entry: CacheEntry) -> Sequence[str]:
@@ -141,3 +146,7 @@ def _days(text: str) -> float:
 def _fail(message: str) -> int:
     print(f"relay-trt-cache: {message}", file=sys.stderr)
     return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

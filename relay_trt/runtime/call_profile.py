@@ -83,6 +83,8 @@ def profile(library: tvm.runtime.Module, device: Any, inputs: Mapping[str, Any],
     ------
     TypeError
         Where it is no library for the graph executor.
+    ValueError
+        Where an input is missing, or there is none of a name; and for ``runs`` below 1.
     RuntimeError
         Where this TVM was built without its profiler.
     """
@@ -90,6 +92,8 @@ def profile(library: tvm.runtime.Module, device: Any, inputs: Mapping[str, Any],
         raise TypeError("a profile is made of a library for the graph executor, as load_module returned it")
     if not library.implements_function("debug_create"):
         raise RuntimeError("this TVM has no graph executor that profiles: it was built without USE_PROFILER")
+    if runs < 1:
+        raise ValueError(f"runs must be at least 1, not {runs}")
     whole = _whole_calls(library, device, inputs, runs)
     times = _parts(library, device, inputs, runs)
     parts = [Part(name, kind, statistics.median(values)) for (name, _, kind), values in times.items()]
@@ -98,7 +102,7 @@ def profile(library: tvm.runtime.Module, device: Any, inputs: Mapping[str, Any],
 
 def _whole_calls(library: tvm.runtime.Module, device: Any, inputs: Mapping[str, Any], runs: int) -> List[float]:
     executor = GraphModule(library["default"](device))
-    executor.set_input(**inputs)
+    _set_inputs(executor, inputs)
     times = []
     for _ in range(runs + 1):
         device.sync()
@@ -109,6 +113,16 @@ def _whole_calls(library: tvm.runtime.Module, device: Any, inputs: Mapping[str, 
     return times[1:]
 
 
+def _set_inputs(executor: GraphModule, inputs: Mapping[str, Any]) -> None:
+    """One by one: as keywords, some names, such as "key", would be TVM's own."""
+    shapes, _ = executor.get_input_info()
+    missing, unknown = sorted(set(shapes) - set(inputs)), sorted(set(inputs) - set(shapes))
+    if missing or unknown:
+        raise ValueError(f"the inputs are {sorted(shapes)}, not {sorted(inputs)}")
+    for name, value in inputs.items():
+        executor.set_input(name, value)
+
+
 def _parts(
     library: tvm.runtime.Module, device: Any, inputs: Mapping[str, Any], runs: int
 ) -> Dict[Tuple[str, int, str], List[float]]:
@@ -116,6 +130,7 @@ def _parts(
     from tvm.contrib.debugger.debug_executor import GraphModuleDebug  # imports much, and not every TVM has it
 
     executor = GraphModuleDebug(library["debug_create"]("default", device), [device], library["get_graph_json"](), None)
+    _set_inputs(executor, inputs)
     times: Dict[Tuple[str, int, str], List[float]] = defaultdict(list)
     with contextlib.ExitStack() as stack:
         stack.callback(executor.exit)  # removes its folder
@@ -123,7 +138,7 @@ def _parts(
         for run in range(runs + 1):
             for calls in watched.values():
                 calls.clear()
-            report = executor.profile(**inputs)
+            report = executor.profile()
             if run == 0:
                 continue
             seen: Counter[str] = Counter()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import List, Optional
+from typing import Any, List, Optional
 
 import tvm
 
@@ -61,7 +61,16 @@ def warm_up(library: tvm.runtime.Module, batch: Optional[int] = None, device_id:
 
 def _owns(library: tvm.runtime.Module, subgraph: Subgraph) -> bool:
     """Libraries may have equal symbols: the one whose function answers with the subgraph's number has it."""
-    symbol = subgraph.graph.symbol
-    if not library.implements_function(symbol, query_imports=True):
-        return False
-    return bool(library.get_function(symbol, query_imports=True)("id") == id(subgraph))
+    function = _function(library, subgraph.graph.symbol)
+    return function is not None and bool(function("id") == id(subgraph))
+
+
+def _function(library: tvm.runtime.Module, symbol: str) -> Optional[Any]:
+    """A function of the very module that has it: asked for it, TVM's loader of constants would make the subgraph."""
+    todo = [library]
+    while todo:
+        module = todo.pop()
+        if module.type_key != "const_loader" and module.implements_function(symbol):
+            return module.get_function(symbol)
+        todo.extend(module.imported_modules)
+    return None

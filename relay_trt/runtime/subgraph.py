@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, Optional, 
 import numpy as np
 
 from ..graph import Graph, Node, Profile, TensorSpec
+from ..options import as_integer
 from . import cuda
 from .builders import ConversionError
 from .cache import PlanCache
@@ -328,6 +329,11 @@ class _Kept:
 
 def _expected_shape(node: Node, batch: Optional[int]) -> Tuple[int, ...]:
     shape = node.outputs[0].shape
+    if batch is not None:
+        size = as_integer(batch)
+        if size is None or size < 1:
+            raise ValueError(f"batch is {batch!r}: it must be an integer above 0")
+        batch = size
     if -1 not in shape:
         return shape
     if batch is not None and -1 not in shape[1:]:

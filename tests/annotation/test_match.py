@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from typing import List, Optional
+from typing import Any, List, Optional
 
 import numpy as np
 import pytest
@@ -124,4 +124,13 @@ def test_what_a_rule_raises_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = dataclasses.replace(OPERATORS["nn.softmax"], rule=lambda call: call.inputs[7].dtype)
     monkeypatch.setitem(OPERATORS, "nn.softmax", wrong)
     with pytest.raises(RuntimeError, match="the rule of 'nn.softmax' raised IndexError"):
+        decide(typed(relay.nn.softmax(X)))
+
+
+@pytest.mark.parametrize("reason", [True, False, "", ["no"], np.bool_(True)])
+def test_what_a_rule_must_not_return(reason: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(OPERATORS, "nn.softmax", dataclasses.replace(OPERATORS["nn.softmax"], rule=lambda call: reason))
+    with pytest.raises(
+        RuntimeError, match="the rule of 'nn.softmax' raised TypeError: it returned .* where None accepts"
+    ):
         decide(typed(relay.nn.softmax(X)))

@@ -280,6 +280,14 @@ def test_very_deep_networks() -> None:
     quantize_explicitly(module(x))
 
 
+@pytest.mark.parametrize("extremum", [relay.maximum, relay.minimum])
+def test_extremes_of_what_is_not_quantized_stay(extremum: Callable[..., relay.Expr]) -> None:
+    a, b = var(), relay.var("b", shape=var().type_annotation.shape)
+    mod = module(relay.add(extremum(a, b), qnn.dequantize(qnn.quantize(a, STEP, ZERO), STEP, ZERO)))
+    found = relay.transform.InferType()(quantize_explicitly(mod))["main"].body
+    assert found.args[0].op.name == extremum(a, b).op.name
+
+
 REASONS: Dict[str, Callable[[], relay.Expr]] = {
     "zero point 0 of int8, or 128 of uint8; this has 3 of int8": lambda: qnn.add(
         var(dtype="int8"), var(dtype="int8"), STEP, ZERO, STEP, const(3, "int32"), STEP, ZERO

@@ -179,3 +179,16 @@ def test_subgraphs_are_in_the_order_of_their_numbers() -> None:
         body = not_offloaded(relay.exp(body))
     symbols = [subgraph.symbol for subgraph in report(body).subgraphs]
     assert symbols == [f"tvmgen_default_tensorrt_main_{i}" for i in range(12)]
+
+
+def test_what_is_fused_already_is_said() -> None:
+    mod = relay.transform.InferType()(module(relay.exp(relay.tanh(relay.var("x", shape=(2, 3))))))
+    fused = relay.transform.FuseOps(2)(mod)
+    found = partition_report(partition_for_tensorrt(fused, use_implicit_batch=False)[0])
+    assert [(refusal.operator, refusal.count) for refusal in found.refusals] == [("tanh", 1), ("exp", 1)]
+    assert all("partition before the module is optimized" in refusal.reason for refusal in found.refusals)
+
+
+def test_reasons_are_shown_as_they_are() -> None:
+    text = str(PartitionReport([], [Refusal("exp", "needs [batch, heads] and [/b]", 1, "float32[2]")]))
+    assert "needs [batch, heads] and [/b]" in text

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -94,3 +95,11 @@ def test_nothing_is_half_written() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert set(folder.iterdir()) == before
     assert write_constants(graph, values.values()).read_bytes() == values["big"].tobytes()
+
+
+def test_a_folder_that_was_cleaned_away() -> None:
+    graph = graph_of(VALUES)
+    path = write_constants(graph, VALUES.values())
+    content = path.read_bytes()
+    shutil.rmtree(path.parent)
+    assert write_constants(graph, VALUES.values()).read_bytes() == content

@@ -76,6 +76,9 @@ def test_aot_executor_is_refused(partitioned: tvm.IRModule) -> None:
 
 
 def test_load_runs_without_exporting(partitioned: tvm.IRModule, expected: List[np.ndarray]) -> None:
+    executable = relay.vm.compile(partitioned, target="llvm")
+    machine = VirtualMachine(relay_trt.load(executable), tvm.cpu(0))
+    assert_close([machine.invoke("main", DATA["x"]).numpy()], expected)
     library = relay_trt.load(relay.build(partitioned, target="llvm"))
     assert_close(run_graph(GraphModule(library["default"](tvm.cpu(0))), DATA), expected)
 
@@ -128,6 +131,19 @@ def test_options_of_the_pass_context_win(monkeypatch: pytest.MonkeyPatch) -> Non
             relay.build(mod, target="llvm")
 
     assert [graph.options.use_fp16 for graph in serialized(mod, monkeypatch, build)] == [True, True]
+
+
+def test_the_pass_context_wins_where_it_differs_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    mod, config = relay_trt.partition_for_tensorrt(
+        network(), version=(8, 6, 1), max_workspace_size=1 << 20, use_fp16=True
+    )
+
+    def build() -> None:
+        with tvm.transform.PassContext(opt_level=3, config={KEY: {"use_fp16": False}}):
+            relay.build(mod, target="llvm")
+
+    for graph in serialized(mod, monkeypatch, build):
+        assert graph.options.to_dict() == {**config, "use_fp16": False}
 
 
 def test_a_newer_format_is_refused(partitioned: tvm.IRModule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

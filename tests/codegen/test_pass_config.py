@@ -14,19 +14,32 @@ CONFIG = CompileOptions((8, 6, 1), max_workspace_size=1 << 33).to_dict()
 
 
 def test_options_of_the_current_context() -> None:
-    assert options_of_pass_context() is None
+    assert options_of_pass_context() == {}
     with tvm.transform.PassContext(config={KEY: CONFIG}):
-        assert options_of_pass_context() == CompileOptions.from_dict(CONFIG)
-    assert options_of_pass_context() is None
+        assert options_of_pass_context() == CONFIG
+    assert options_of_pass_context() == {}
+
+
+def test_only_what_is_given_counts() -> None:
+    """The others are those of the partitioned functions."""
+    with tvm.transform.PassContext(config={KEY: {"use_fp16": 1}}):
+        assert options_of_pass_context() == {"use_fp16": True}
+    with tvm.transform.PassContext(config={KEY: {}}):
+        assert options_of_pass_context() == {}
+
+
+def test_options_that_are_no_dict() -> None:
+    with pytest.raises(TypeError, match="options are a dict, not None"):
+        tvm.transform.PassContext(config={KEY: None})
 
 
 def test_the_innermost_context_counts() -> None:
     with tvm.transform.PassContext(config={KEY: CONFIG}):
         with tvm.transform.PassContext(config={KEY: {**CONFIG, "use_fp16": True}}):
-            assert options_of_pass_context() == CompileOptions.from_dict({**CONFIG, "use_fp16": True})
+            assert options_of_pass_context() == {**CONFIG, "use_fp16": True}
         with tvm.transform.PassContext():
-            assert options_of_pass_context() is None
-        assert options_of_pass_context() == CompileOptions.from_dict(CONFIG)
+            assert options_of_pass_context() == {}
+        assert options_of_pass_context() == CONFIG
 
 
 def test_unknown_keys_are_named() -> None:
@@ -75,4 +88,4 @@ def test_threads_have_contexts_of_their_own() -> None:
         thread = threading.Thread(target=lambda: seen.append(options_of_pass_context()))
         thread.start()
         thread.join()
-    assert seen == [None]
+    assert seen == [{}]

@@ -101,6 +101,11 @@ def test_registering(monkeypatch: pytest.MonkeyPatch) -> None:
         operator()
     with pytest.raises(TypeError, match=r"dtypes is a tuple, as in \('float32',\), not 'float32'"):
         operator("c", dtypes="float32")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"since is a tuple, as in \(8, 6, 0\), not '8.6'"):
+        operator("c", since="8.6")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="operator 'a' is registered already"):
+        operator("c", "a")(convert)
+    assert "c" not in registered
     with pytest.raises(ValueError, match="operator 'a' is registered already; override=True replaces it"):
         operator("a")(convert)
     operator("a", override=True)(lambda net, op: op.inputs[0])

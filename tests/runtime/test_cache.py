@@ -829,7 +829,9 @@ def test_verify(delete: bool, cache: PlanCache) -> None:
     damaged(cache.directory / files(cache, ".plan")[1], flip(7))
     damaged(cache.directory / files(cache, ".json")[2], lambda data: b"")
     damaged(only(cache, ".record"), flip(32))
-    problems: Dict[str, str] = {entry.name[:6]: problem for entry, problem in cache.verify(delete)}
+    found = cache.verify(delete)
+    assert [deleted for _, _, deleted in found] == [delete] * 3
+    problems: Dict[str, str] = {entry.name[:6]: problem for entry, problem, _ in found}
     assert list(problems) == ["main_1", "main_2", "timing"]
     assert "has another checksum" in problems["main_1"]
     assert "is no manifest" in problems["main_2"]

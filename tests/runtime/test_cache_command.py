@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -89,6 +91,24 @@ def test_verify_deletes(cache: PlanCache, capsys: pytest.CaptureFixture) -> None
     assert count == "1 of 4 are damaged"
     assert main(["verify", str(cache.directory)]) == 0
     assert not list(cache.directory.glob("main_1-*.plan"))
+
+
+def test_what_cannot_be_deleted_is_said(
+    cache: PlanCache, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spoil(cache)
+    monkeypatch.setattr(PlanCache, "_remove", lambda *_: False)  # as for a user who may only read
+    assert main(["verify", str(cache.directory), "--delete"]) == 1
+    assert "; it could not be deleted" in capsys.readouterr().out
+    assert main(["clear", str(cache.directory)]) == 2
+    said = capsys.readouterr()
+    assert said.out.startswith("deleted: 0 plans and 0 records")
+    assert "3 plans and 1 records, " in said.err and "could not be deleted" in said.err
+
+
+def test_as_a_module(cache: PlanCache) -> None:
+    command = [sys.executable, "-m", "relay_trt.runtime.cache_command", "list", str(cache.directory)]
+    assert "main_1" in subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,28 @@ def test_calls_are_as_they_were_afterwards(engine: str, library: Any) -> None:
         assert_close(run_graph(GraphModule(library["default"](tvm.cpu(0))), DATA), run_tvm(network(), DATA))
 
 
+def test_inputs_may_have_any_name(engine: str, tmp_path: Path) -> None:
+    """Also those of TVM's own parameters."""
+    key, value = (relay.var(name, shape=(2, 3)) for name in ("key", "value"))
+    mod, _ = relay_trt.partition_for_tensorrt(module(relay.Function([key, value], relay.nn.dense(key, value))))
+    library = tvm.runtime.load_module(str(compile_library(mod, tmp_path / "library.so")))
+    inputs = {"key": random((2, 3)), "value": random((2, 3))}
+    assert relay_trt.profile(library, tvm.cpu(0), inputs, runs=1).milliseconds > 0
+
+
+@pytest.mark.parametrize(
+    ("inputs", "runs", "message"),
+    [
+        ({"y": DATA["x"]}, 1, r"the inputs are \['x'\], not \['y'\]"),
+        ({}, 1, r"not \[\]"),
+        (DATA, 0, "at least 1, not 0"),
+    ],
+)
+def test_wrong_arguments(inputs: Any, runs: int, message: str, library: Any) -> None:
+    with pytest.raises(ValueError, match=message):
+        relay_trt.profile(library, tvm.cpu(0), inputs, runs)
+
+
 def test_the_engine_s_time_is_the_engine_s(library: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """And what comes before it is the launch's."""
     monkeypatch.setenv("TVM_TENSORRT_ENGINE", "onnxruntime")

@@ -59,6 +59,24 @@ def test_warm_up_builds_all_that_the_first_call_needs(
     assert_close(run_graph(executor, inputs), run_tvm(mod, inputs))
 
 
+def test_what_has_no_executor_has_no_subgraphs_yet(tmp_path: Path) -> None:
+    """Not even where another library, with the same symbols, has its own."""
+    _other, _executor = loaded(two_subgraphs(), tmp_path / "first.so")
+    partitioned, _ = relay_trt.partition_for_tensorrt(two_subgraphs(7))
+    library = tvm.runtime.load_module(str(compile_library(partitioned, tmp_path / "second.so")))
+    for _ in range(2):
+        assert relay_trt.subgraphs(library) == []
+        with pytest.raises(ValueError, match="make an executor of the library first"):
+            relay_trt.warm_up(library)
+
+
+@pytest.mark.parametrize("batch", [0, -3, 2.5, True, "8"])
+def test_a_batch_that_is_none(batch: Any, tmp_path: Path) -> None:
+    library, _executor = loaded(two_subgraphs(), tmp_path / "library.so")
+    with pytest.raises(ValueError, match=re.escape(f"batch is {batch!r}: it must be an integer above 0")):
+        relay_trt.warm_up(library, batch=batch)
+
+
 def test_looking_inside(engine: str, tmp_path: Path) -> None:
     mod = two_subgraphs()
     library, executor = loaded(mod, tmp_path / "library.so")

@@ -191,8 +191,13 @@ def _session_options() -> onnxruntime.SessionOptions:
 
 
 def _harmful_optimizers(model: onnx.ModelProto) -> Set[str]:
-    """What moves transposes through an interpolating Resize, into orders of dimensions that its kernel refuses."""
+    """The optimizers of ONNX Runtime that make models of this kind invalid."""
+    harmful = set()
+    if any(node.op_type == "QuantizeLinear" for node in model.graph.node):
+        harmful.add("QDQFinalCleanupTransformer")  # removes what an output of the network still reads
     resizes = [node for node in model.graph.node if node.op_type == "Resize"]
     modes = {attribute.s for node in resizes for attribute in node.attribute if attribute.name == "mode"}
-    # It runs twice, under two names.
-    return {"TransposeOptimizer", "TransposeOptimizer_CPUExecutionProvider"} if modes - {b"nearest"} else set()
+    if modes - {b"nearest"}:
+        # Moves transposes through it, into orders of dimensions that its kernel refuses; runs twice, under two names.
+        harmful |= {"TransposeOptimizer", "TransposeOptimizer_CPUExecutionProvider"}
+    return harmful

@@ -12,6 +12,7 @@ from typing import Any, List
 import numpy as np
 import pytest
 import tvm
+from tvm import relay
 
 import relay_trt
 from relay_trt.graph import Profile
@@ -19,7 +20,7 @@ from relay_trt.runtime.engines import BuildRequest, EngineError
 from relay_trt.runtime.engines.onnxruntime import OnnxRuntimeEngine
 from relay_trt.runtime.settings import Settings
 
-from ...support import random
+from ...support import assert_close, compile_library, module, random, run_library, run_tvm
 from ..support import Network, view
 
 
@@ -168,3 +169,16 @@ def test_weights_are_copied_once() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert float(done.stdout) < 1.5  # one copy, and what one weight needs while it is reordered
+
+
+def test_an_output_that_is_also_quantized_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the same scale: one of ONNX Runtime's optimizers would take the output away."""
+    monkeypatch.setenv("TVM_TENSORRT_ENGINE", "onnxruntime")
+    qnn, scale, zero = relay.qnn.op, relay.const(0.1), relay.const(0)
+    quantized = qnn.quantize(relay.var("x", shape=(2, 6)), scale, zero, out_dtype="int8")
+    again = qnn.requantize(quantized, scale, zero, scale, zero, out_dtype="int8")
+    mod = module(relay.Tuple([quantized, again]))
+    inputs = {"x": random((2, 6))}
+    partitioned, _ = relay_trt.partition_for_tensorrt(mod, use_implicit_batch=False)
+    assert relay_trt.partition_report(partitioned).refused == 0
+    assert_close(run_library(compile_library(partitioned, tmp_path / "library.so"), inputs), run_tvm(mod, inputs))
