@@ -226,6 +226,8 @@ class TensorRTEngine(Engine):
         owner = self._owner(stream)
         context = self._contexts.get(owner)
         if context is not None:
+            with contextlib.suppress(KeyError):  # another thread has dropped it, and it lives as long as it is used
+                self._contexts.move_to_end(owner)
             return context
         with self._lock:
             if owner not in self._contexts:
