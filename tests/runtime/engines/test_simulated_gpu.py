@@ -138,3 +138,50 @@ def test_libraries_go_while_others_are_captured(gpu: SimulatedGpu, functions: An
     while len(relay_trt.runtime.module.live_subgraphs):  # a thread frees them
         wait.wait(0.01)
     assert not gpu.wrong
+
+
+@pytest.mark.parametrize(("failures", "captures"), [(1, True), (2, True), (3, False)])
+def test_captures_that_fail(
+    failures: int,
+    captures: bool,
+    gpu: SimulatedGpu,
+    functions: Any,
+    pair: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    log: pytest.LogCaptureFixture,
+) -> None:
+    """Others may have ended them: they are tried again, three times in all."""
+    instantiate = gpu.cudaGraphInstantiateWithFlags
+    left = iter(range(failures))
+    monkeypatch.setattr(
+        gpu,
+        "cudaGraphInstantiateWithFlags",
+        lambda *graph: instantiate(*graph) if next(left, None) is None else (900, None),
+    )
+    function, tensors = functions(), pair()
+    for value in range(6):
+        call(gpu, function, tensors, value)
+    launches = relay_trt.runtime.module.live_subgraphs[function("id")].launches
+    assert bool(launches._captured) is captures
+    assert log.text.count("calls are enqueued, as they cannot be captured: cudaGraphInstantiate") == (not captures)
+
+
+def test_a_call_that_was_interrupted_leaves_nothing_wrong(
+    gpu: SimulatedGpu, functions: Any, pair: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signal comes when TensorRT has been told of another tensor, but before that is noted."""
+    monkeypatch.setenv("TVM_TENSORRT_CUDA_GRAPH", "0")
+    function, first, second = functions(), pair(), pair()
+    call(gpu, function, first, 1)
+    tell = Context.set_tensor_address
+
+    def interrupted(self: Context, name: str, address: int) -> None:
+        tell(self, name, address)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Context, "set_tensor_address", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            function(*second)
+    call(gpu, function, first, 2)
+    call(gpu, function, second, 3)
