@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
-from typing import Any, List
+from typing import Any, List, Optional
 
 import numpy as np
 import pytest
 import tvm
 
+from relay_trt.graph import Profile
 from relay_trt.runtime.calibration import Calibration
 from relay_trt.runtime.engines import EngineError
 from relay_trt.runtime.engines.onnxruntime import OnnxRuntimeEngine
@@ -56,10 +58,11 @@ def test_a_table_needs_no_calls() -> None:
     assert Calibration("tested", 2).digest is None
 
 
-def network(batch: int = -1, size: int = 56) -> Subgraph:
+def network(batch: int = -1, size: int = 56, profile: Optional[Profile] = None) -> Subgraph:
     """Convolutions with a relu between: what int8 is for, and so large that TensorRT finds it faster."""
     net = Network()
     x = net.input(batch, 3, size, size)
+    net.nodes[0] = dataclasses.replace(net.nodes[0], profile=profile)
     window = dict(strides=[1, 1], padding=[1, 1, 1, 1], dilation=[1, 1], groups=1, channels=None, kernel_size=None)
     layouts = dict(data_layout="NCHW", kernel_layout="OIHW", out_layout="", out_dtype="")
     for channels, inputs in ((128, 3), (128, 128), (128, 128)):
@@ -128,6 +131,18 @@ def test_a_dynamic_batch(calibrating: str, builds: List[Any], monkeypatch: pytes
     assert calibrated == ([False, True] if calibrating == "onnxruntime" else [False, True, True])
     if calibrating == "tensorrt":
         assert [request.profiles[0].max[0] for request in builds] == [2, 2, 4]
+
+
+def test_a_profile_whose_best_batch_is_another(calibrating: str, builds: List[Any]) -> None:
+    """TensorRT would calibrate with that, and read more than the calls have."""
+    shapes = [(batch, 3, 56, 56) for batch in (1, 4, 8)]
+    subgraph, exact = network(profile=Profile(*shapes)), network()
+    values = [random((1, 3, 56, 56), seed=seed) for seed in range(5)]
+    got = [call(subgraph, value, batch=1)[0] for value in values]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("TVM_TENSORRT_USE_INT8")
+        want = [call(exact, value, batch=1)[0] for value in values]
+    assert max(relative_error(a, b) for a, b in zip(got, want)) < 0.1
 
 
 @pytest.fixture

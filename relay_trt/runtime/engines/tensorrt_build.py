@@ -94,7 +94,7 @@ def _configure(config: Any, net: TensorRTBuilder, request: BuildRequest, calibra
         config.set_flag(trt.BuilderFlag.INT8)
         config.int8_calibrator = calibrator
         if profile is not None:
-            config.set_calibration_profile(_calibration_profile(net, graph, request))
+            config.set_calibration_profile(_calibration_profile(net, graph, request) or profile)
 
 
 def _set_precision_flags(config: Any, net: TensorRTBuilder, request: BuildRequest) -> None:
@@ -118,11 +118,16 @@ def _optimization_profile(net: TensorRTBuilder, graph: Graph, profiles: Sequence
     return optimization_profile
 
 
-def _calibration_profile(net: TensorRTBuilder, graph: Graph, request: BuildRequest) -> Any:
-    """The shapes of the calls that were kept: of a profile, TensorRT calibrates with the best one."""
+def _calibration_profile(net: TensorRTBuilder, graph: Graph, request: BuildRequest) -> Optional[Any]:
+    """The shapes of the calls that were kept, where they are not the best ones of the engine's own profile.
+
+    TensorRT calibrates with the best shapes of a profile, and reads as much of the calls as those have.
+    """
     calibration = request.calibration
     if calibration is None or not calibration.batches:  # with a table, it does not calibrate
-        return _optimization_profile(net, graph, request.profiles)
+        return None
+    if calibration.shapes == tuple(profile.opt for profile in request.profiles):
+        return None
     return _optimization_profile(net, graph, [Profile(shape, shape, shape) for shape in calibration.shapes])
 
 
