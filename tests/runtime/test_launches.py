@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import os
 import signal
 import subprocess
 import threading
 import time
 from pathlib import Path
-from typing import Any, Callable, List, Optional, Sequence
+from typing import Any, Callable, Iterator, List, Optional, Sequence
 
 import numpy as np
 import pytest
@@ -252,7 +251,20 @@ def test_a_launch_that_failed_is_captured_anew_but_not_at_once(
     assert [graph.freed for graph in gpu.graphs] == [1, 0]
 
 
-def test_a_signal_leaves_no_lock_locked(gpu: Gpu, tmp_path: Path) -> None:
+@pytest.fixture
+def alarm() -> Iterator[Callable[[float], None]]:
+    """Has a signal raise KeyboardInterrupt after some seconds, as Ctrl-C's does, which shells may have ignored."""
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+
+    def set_alarm(seconds: float) -> None:
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+
+    yield set_alarm
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+
+
+def test_a_signal_leaves_no_lock_locked(gpu: Gpu, alarm: Callable[[float], None], tmp_path: Path) -> None:
     """Ctrl-C comes while the main thread waits for another that launches."""
     function = relu(2, tmp_path)
     subgraph = subgraph_of(function)
@@ -264,7 +276,7 @@ def test_a_signal_leaves_no_lock_locked(gpu: Gpu, tmp_path: Path) -> None:
     mutex = ctypes.byref(launch.lock)
     libc = ctypes.CDLL(None)
     libc.pthread_mutex_lock(mutex)  # as C does while it launches
-    threading.Timer(0.2, os.kill, [os.getpid(), signal.SIGINT]).start()
+    alarm(0.2)
     with pytest.raises(KeyboardInterrupt):
         subgraph.launches.forget([captured.engine])
     libc.pthread_mutex_unlock(mutex)
@@ -276,25 +288,22 @@ def test_a_signal_leaves_no_lock_locked(gpu: Gpu, tmp_path: Path) -> None:
     libc.pthread_mutex_unlock(mutex)
 
 
-def test_signals_do_not_break_the_table(gpu: Gpu, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_signals_do_not_break_the_table(
+    gpu: Gpu, alarm: Callable[[float], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Wherever they interrupt a call: later ones launch no graph that is gone, and get no other call's results."""
     monkeypatch.setattr(launches, "IDLE", 0)
     function = relu(2, tmp_path)
     calls = [tensors(value=-10.0 - number) for number in range(MAX_LAUNCHES + 2)]
-    handler = signal.signal(signal.SIGALRM, signal.default_int_handler)
     rng = np.random.RandomState(0)
-    try:
-        for _ in range(150):
-            with contextlib.suppress(KeyboardInterrupt):
-                signal.setitimer(signal.ITIMER_REAL, rng.uniform(1e-6, 4e-4))
-                for _ in range(2):
-                    function(*calls[rng.randint(len(calls))])
-                signal.setitimer(signal.ITIMER_REAL, 0)
-            for number in rng.choice(len(calls), 3, replace=False):
-                assert run(function, *calls[number]) in (BY_ENGINE, -9.0 - number)
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, handler)
+    for _ in range(150):
+        with contextlib.suppress(KeyboardInterrupt):
+            alarm(rng.uniform(1e-6, 4e-4))
+            for _ in range(2):
+                function(*calls[rng.randint(len(calls))])
+            alarm(0)
+        for number in rng.choice(len(calls), 3, replace=False):
+            assert run(function, *calls[number]) in (BY_ENGINE, -9.0 - number)
     assert gpu.number("wrong") == 0
 
 

@@ -15,7 +15,7 @@ import random
 import threading
 import time
 import types
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Set, Tuple
 
 import numpy as np
 
@@ -28,7 +28,7 @@ class Stream:
     def __init__(self) -> None:
         self.captured: Optional[List[Kernel]] = None
         self.capture_failed = False
-        self._work: queue.Queue[Kernel] = queue.Queue()
+        self._work: queue.Queue[Optional[Kernel]] = queue.Queue()
         threading.Thread(target=self._run, daemon=True).start()
 
     def enqueue(self, kernel: Kernel) -> None:
@@ -40,9 +40,15 @@ class Stream:
     def wait(self) -> None:
         self._work.join()
 
+    def end(self) -> None:
+        self._work.put(None)
+
     def _run(self) -> None:
         while True:
-            self._work.get()()
+            kernel = self._work.get()
+            if kernel is None:
+                return
+            kernel()
             self._work.task_done()
 
 
@@ -58,7 +64,8 @@ class SimulatedGpu:
         self.streams: Dict[int, Stream] = {0: Stream()}
         self.wrong: collections.Counter[str] = collections.Counter()
         self._graphs: Dict[int, List[Kernel]] = {}
-        self._memory: Dict[int, np.ndarray] = {}
+        self._memory: Dict[int, np.ndarray] = {}  # what is freed too
+        self.allocated: Set[int] = set()
         self._numbers = iter(range(1 << 20, 1 << 30, 16))
         self._launch = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)(self._launch_graph)
         self._one = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(lambda argument: 0)
@@ -86,6 +93,7 @@ class SimulatedGpu:
     def cudaMalloc(self, size: int) -> Tuple[int, int]:  # noqa: N802
         memory = np.full(size + 256, 0xAB, "uint8")
         self._memory[memory.ctypes.data] = memory
+        self.allocated.add(memory.ctypes.data)
         return 0, memory.ctypes.data
 
     def cudaFree(self, address: int) -> Tuple[int]:  # noqa: N802
@@ -93,6 +101,7 @@ class SimulatedGpu:
         for stream in list(self.streams.values()):
             stream.wait()
         self._memory[address].fill(0xCD)
+        self.allocated.remove(address)
         return (0,)
 
     def cudaDeviceSynchronize(self) -> Tuple[int]:  # noqa: N802
@@ -116,7 +125,7 @@ class SimulatedGpu:
         return 0, number
 
     def cudaStreamDestroy(self, stream: int) -> Tuple[int]:  # noqa: N802
-        del self.streams[stream]
+        self.streams.pop(stream).end()
         return (0,)
 
     def cudaStreamBeginCapture(self, stream: int, mode: int) -> Tuple[int]:  # noqa: N802
