@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import math
-from typing import Hashable, Iterator, List, Optional
+from typing import Iterator, List, Optional
 
 import tvm
 from tvm import relay
@@ -67,13 +67,17 @@ def op_call(call: relay.Call, options: CompileOptions) -> OpCall:
     for argument in call.args:
         operands.extend(argument.fields if isinstance(argument, relay.Tuple) else [argument])
     inputs = [tensor_specs(operand.checked_type) for operand in operands]
+    scalars = [_scalar(operand) for operand in operands]
+    identities = [
+        operand if value is None else (operand.data.dtype, value) for operand, value in zip(operands, scalars)
+    ]
     return OpCall(
         name=call.op.name,
         attrs=attributes(call),
         inputs=tuple(spec for specs in inputs for spec in specs),
         constant=tuple(_is_constant(operand) for operand, specs in zip(operands, inputs) for _ in specs),
-        scalars=tuple(_scalar(operand) for operand, specs in zip(operands, inputs) for _ in specs),
-        identity=tuple((_identity(operand), i) for operand, specs in zip(operands, inputs) for i in range(len(specs))),
+        scalars=tuple(value for value, specs in zip(scalars, inputs) for _ in specs),
+        identity=tuple((identity, i) for identity, specs in zip(identities, inputs) for i in range(len(specs))),
         outputs=tensor_specs(call.checked_type),
         options=options,
     )
@@ -92,9 +96,3 @@ def _scalar(operand: relay.Expr) -> Optional[Scalar]:
         value: Scalar = operand.data.numpy().item()
         return value
     return None
-
-
-def _identity(operand: relay.Expr) -> Hashable:
-    """The value of a constant of one element, of anything else itself."""
-    value = _scalar(operand)
-    return operand if value is None else (operand.data.dtype, value)

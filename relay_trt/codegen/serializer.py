@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
@@ -77,7 +76,7 @@ def serialize(function: relay.Function, symbol: str, options: CompileOptions) ->
     for param in function.params:
         add(param, _input(param, profiles))
     relay.analysis.post_order_visit(function, visit)
-    nodes.extend(map(constant, _plans(function)))
+    nodes.extend(constant(plan.numpy()) for plan in _plans(function))
     return Graph(symbol, tuple(nodes), entries[function.body], options, _attribute(function, ENGINE_ATTR))
 
 
@@ -90,7 +89,7 @@ def constants_of(function: relay.Function) -> Iterator[np.ndarray]:
             constants.append(expr)
 
     relay.analysis.post_order_visit(function, visit)
-    return itertools.chain((constant.data.numpy() for constant in constants), _plans(function))
+    return (array.numpy() for array in (*(constant.data for constant in constants), *_plans(function)))
 
 
 def options_of(function: relay.Function) -> CompileOptions:
@@ -98,10 +97,10 @@ def options_of(function: relay.Function) -> CompileOptions:
     return CompileOptions.from_dict(_attribute(function, OPTIONS_ATTR) or {})
 
 
-def _plans(function: relay.Function) -> List[np.ndarray]:
+def _plans(function: relay.Function) -> List[tvm.nd.NDArray]:
     """The plan of the engine that travels with a function, as its last constant; none where there is no engine."""
     attrs = function.attrs
-    return [attrs[PLAN_ATTR].numpy()] if attrs and PLAN_ATTR in attrs.keys() else []
+    return [attrs[PLAN_ATTR]] if attrs and PLAN_ATTR in attrs.keys() else []
 
 
 def _attribute(function: relay.Function, name: str) -> Optional[Dict[str, Any]]:

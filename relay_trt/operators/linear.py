@@ -7,7 +7,7 @@ import math
 import string
 from typing import TYPE_CHECKING, Dict, List, Optional, Sequence, Set, Tuple, TypeVar
 
-from .registry import FLOATS, OpCall, Operation, OpNode, broadcasts_batch, known_axis_rule, operator
+from .registry import FLOATS, NUMBERS32, OpCall, Operation, OpNode, broadcasts_batch, known_axis_rule, operator
 from .shapes import along_axis, reordered
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def _adds_to_batch(call: OpCall) -> bool:
 
 @operator(
     "nn.bias_add",
-    dtypes=(*FLOATS, "int32"),
+    dtypes=NUMBERS32,
     rule=known_axis_rule,
     touches_batch=_adds_to_batch,
     any_dynamic=True,

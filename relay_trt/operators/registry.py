@@ -38,7 +38,7 @@ FLOATS = ("float32", "float16")
 NUMBERS32 = (*FLOATS, "int32")
 NUMBERS = (*NUMBERS32, "int64")
 #: What TensorRT moves around without computing with it; int64 from TensorRT 10 on.
-DATA = (*FLOATS, "int32", "int64", "bool")
+DATA = (*NUMBERS, "bool")
 INT64_SINCE: Version = (10, 0, 0)
 
 #: What float16 means for an operator of floats, where `half.in_half` chooses types: nothing in particular; results may
@@ -241,7 +241,7 @@ def operator(
     Raises
     ------
     TypeError
-        Where there is no name, as in a decorator without parentheses, or ``dtypes`` is one string.
+        Where there is no name, as in a decorator without parentheses, or ``dtypes`` or ``since`` is no tuple.
     ValueError
         Where there is one of that name, and ``override`` is not set. None of the names is registered then.
     """

@@ -122,12 +122,15 @@ class Subgraph:
         Raises
         ------
         ValueError
-            Where an input has a dynamic dimension of which neither ``batch`` nor a profile tells, or a
-            ``TVM_TENSORRT_`` variable is malformed.
+            Where ``batch`` is no integer above 0, an input has a dynamic dimension of which neither it nor a profile
+            tells, or a ``TVM_TENSORRT_`` variable is malformed.
         EngineError, ConversionError
             Where no engine can be built.
         """
-        self._engine(tuple(_expected_shape(node, batch) for node in self.graph.inputs()), device_id)
+        size = as_integer(batch)
+        if batch is not None and (size is None or size < 1):
+            raise ValueError(f"batch is {batch!r}: it must be an integer above 0")
+        self._engine(tuple(_expected_shape(node, size) for node in self.graph.inputs()), device_id)
 
     def compiled_plan(self, device_id: int = 0) -> CompiledPlan:
         """The engine that `build` makes, as it travels in a library. Raises what `build` raises."""
@@ -329,11 +332,6 @@ class _Kept:
 
 def _expected_shape(node: Node, batch: Optional[int]) -> Tuple[int, ...]:
     shape = node.outputs[0].shape
-    if batch is not None:
-        size = as_integer(batch)
-        if size is None or size < 1:
-            raise ValueError(f"batch is {batch!r}: it must be an integer above 0")
-        batch = size
     if -1 not in shape:
         return shape
     if batch is not None and -1 not in shape[1:]:
