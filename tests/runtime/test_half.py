@@ -254,6 +254,7 @@ INDICES = {
     "tokens as floats, moved and computed": lambda x, table: relay.take(
         table, relay.cast(relay.floor(relay.add(relay.reshape(x, (2, 1)), relay.const(0.25))), "int32"), axis=0
     ),
+    "compared": lambda x, table: relay.take(table, relay.cast(relay.greater(x, relay.const(2048.5)), "int32"), axis=0),
 }
 
 

@@ -163,7 +163,7 @@ class TensorRTBuilder(NetworkBuilder):
     def elementwise(self, a: Tensor, b: Tensor, kind: str) -> Tensor:
         operation = getattr(self._trt.ElementWiseOperation, _ELEMENTWISE[kind])
         layer = self.network.add_elementwise(*self._of_one_rank(a, b), operation)
-        return self._result(layer, "bool" if kind in _COMPARISONS else a.dtype)
+        return self._result(layer, "bool" if kind in _COMPARISONS else a.dtype, a.dtype)
 
     def prelu(self, x: Tensor, slope: Tensor) -> Tensor:
         layer = self.network.add_parametric_relu(self.itensor(x), self.itensor(self._with_rank(slope, x.rank)))
@@ -178,7 +178,9 @@ class TensorRTBuilder(NetworkBuilder):
         else:
             layer = self._checked(self.network.add_identity(self.itensor(x)))
             layer.set_output_type(0, self._dtypes[dtype])
-        return Tensor(x.shape, dtype, handle=layer.get_output(0))
+        if "float" in dtype:  # nothing is lost where TensorRT rounds before
+            return Tensor(x.shape, dtype, handle=layer.get_output(0))
+        return self._result(layer, dtype, x.dtype)
 
     def scale(self, x: Tensor, scale: Optional[np.ndarray], shift: Optional[np.ndarray], axis: int) -> Tensor:
         if x.rank not in (4, 5) or axis != 1:  # the Scale layer has no other ranks, and no other channel
@@ -403,8 +405,8 @@ class TensorRTBuilder(NetworkBuilder):
             self._constants[tensor] = layer.get_output(0)
         return self._constants[tensor]
 
-    def outputs(self, layer: Any, dtypes: Sequence[str]) -> List[Tensor]:
-        """The outputs of a layer, which computes these dtypes.
+    def outputs(self, layer: Any, dtypes: Sequence[str], read: str = "") -> List[Tensor]:
+        """The outputs of a layer, which have these dtypes; ``read`` is that of its operands, where it is another.
 
         Raises
         ------
@@ -413,7 +415,7 @@ class TensorRTBuilder(NetworkBuilder):
         """
         self._checked(layer)
         # By the type that the network has here: a tensor of TensorRT's own does not know its before the build.
-        pinned = self.computes_in_float32 or (self._pins_float32 and "float32" in dtypes)
+        pinned = self.computes_in_float32 or (self._pins_float32 and "float32" in (*dtypes, read))
         if pinned and not self.strongly_typed and hasattr(layer, "precision"):  # until TensorRT 10
             self._compute_in_float32(layer, dtypes)
         tensors = []
@@ -426,8 +428,8 @@ class TensorRTBuilder(NetworkBuilder):
             tensors.append(Tensor(shape, dtype, handle=output))
         return tensors
 
-    def _result(self, layer: Any, dtype: str) -> Tensor:
-        return self.outputs(layer, [dtype])[0]
+    def _result(self, layer: Any, dtype: str, read: str = "") -> Tensor:
+        return self.outputs(layer, [dtype], read)[0]
 
     def _compute_in_float32(self, layer: Any, dtypes: Sequence[str]) -> None:
         if "float32" not in dtypes and layer.get_input(0).dtype != self._trt.float32:
