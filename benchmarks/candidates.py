@@ -6,7 +6,7 @@ import ctypes
 import tempfile
 import threading
 from pathlib import Path
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Dict, List, Optional, Sequence
 
 import numpy as np
 import onnxruntime
@@ -86,13 +86,16 @@ def by_onnxruntime(model: bytes, data: np.ndarray) -> Candidate:
     return Candidate(lambda: session.run_with_iobinding(binding), outputs=binding.copy_outputs_to_cpu)
 
 
-class Bound(NamedTuple):
+class Bound:
     """A plan's execution context on a stream of its own, and its tensors on the GPU: one input, and the outputs."""
 
-    context: Any
-    stream: int
-    input: tvm.nd.NDArray
-    outputs: List[tvm.nd.NDArray]
+    def __init__(self, context: Any, tensor: tvm.nd.NDArray, outputs: List[tvm.nd.NDArray]) -> None:
+        self.context, self.input, self.outputs = context, tensor, outputs
+        # TVM's default stream, on which other candidates run, would wait for all of the blocking kind.
+        self.stream = int(cuda.call("cudaStreamCreateWithFlags", cuda._cudart().cudaStreamNonBlocking))
+
+    def __del__(self) -> None:
+        cuda._cudart().cudaStreamDestroy(self.stream)
 
     def enqueue(self, stream: Optional[int] = None) -> None:
         """On its own stream, unless it is to be captured on another."""
@@ -122,7 +125,8 @@ def bound(plan: Any, data: np.ndarray, device: Any) -> Bound:
     for name, tensor in tensors.items():
         context.set_tensor_address(name, address(tensor))
     first, *others = tensors.values()
-    return Bound(context, int(cuda.call("cudaStreamCreate")), first, others)
+    device.sync()  # for the copy of the input: streams of that kind do not wait for it
+    return Bound(context, first, others)
 
 
 def address(tensor: tvm.nd.NDArray) -> int:
