@@ -373,7 +373,10 @@ def together(documents: Sequence[Document]) -> Document:
         for package, version in document["versions"].items():  # one without PyTorch's rows has no version of it
             if versions.setdefault(package, version) != version:
                 raise SystemExit(f"these are no runs of one machine: {package} is {versions[package]} and {version}")
-    cases = [case for document in documents for case in document["results"]["cases"]]
+    cases = sorted(
+        (case for document in documents for case in document["results"]["cases"]),
+        key=lambda case: (case["model"], case["precision"], case["batch"]),
+    )
     titles = [title(case) for case in cases]
     twice = sorted({name for name in titles if titles.count(name) > 1})
     if twice:

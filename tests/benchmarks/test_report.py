@@ -130,8 +130,8 @@ def test_reports_are_drawn_from_what_is_stored(tmp_path: Path, monkeypatch: pyte
     drawn = json.loads((tmp_path / "drawn" / "bench_gpu.json").read_text())
     assert [report.title(one) for one in drawn["results"]["cases"]] == [
         "resnet18_v1 at 224, float16, batch 1",
-        "vgg16 at 224, float16, batch 1",
         "resnet18_v1 at 224, float16, batch 8",
+        "vgg16 at 224, float16, batch 1",
     ]
     assert drawn["command"].splitlines() == [first["command"], second["command"]]
     text = (tmp_path / "drawn" / "bench_gpu.md").read_text()
@@ -162,6 +162,13 @@ def test_runs_in_different_surroundings_are_not_put_together(where: str) -> None
     other = {**document("gpu", {**gpu_case(), "model": "vgg16"}), where: "another"}
     with pytest.raises(SystemExit, match=f"no runs of one machine: {where} is .* and another"):
         report.together([document("gpu", gpu_case()), other])
+
+
+def test_the_order_of_runs_does_not_matter() -> None:
+    runs = [document("gpu", {**gpu_case(), "model": model}) for model in ("vgg16", "densenet121")]
+    joined = [report.together(order)["results"] for order in (runs, runs[::-1])]
+    assert joined[0] == joined[1]
+    assert [case["model"] for case in joined[0]["cases"]] == ["densenet121", "vgg16"]
 
 
 def test_a_case_that_was_measured_twice_is_not_put_together() -> None:
