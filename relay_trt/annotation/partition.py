@@ -162,7 +162,7 @@ class _RemoveDropout(dfp.DFPatternCallback):
 
 def _needs_layout(mod: tvm.IRModule) -> bool:
     return any(
-        call.op.name in LAYOUTS and str(call.attrs["data_layout"]) != LAYOUTS[call.op.name][0]
+        call.op.name in LAYOUTS and str(call.attrs.data_layout) != LAYOUTS[call.op.name][0]
         for function in mod.functions.values()
         if isinstance(function, relay.Function)
         for call in operator_calls(function)

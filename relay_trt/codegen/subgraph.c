@@ -287,6 +287,9 @@ __attribute__((visibility("default"))) int @SYMBOL@(
       return fail("@SYMBOL@ expects tensors, and got an argument of another type");
     }
     tensors[i] = args[i].v_handle;
+    if (((const Tensor*)tensors[i])->ndim && !((const Tensor*)tensors[i])->shape) {
+      return fail("@SYMBOL@ got a tensor without a shape, as TVM's AOT executor has them: build for another executor");
+    }
   }
   captured = __atomic_load_n(&launches, __ATOMIC_ACQUIRE);
   if (captured && launched(captured, tensors)) return 0;

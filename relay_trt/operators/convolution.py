@@ -158,7 +158,8 @@ def _channels(op: Operation[T]) -> Tuple[int, int]:
 def _channel_orders(op: Operation[T]) -> List[str]:
     """How a transposed kernel's channels may be meant: the letter of the input's, then that of the output's.
 
-    The input's are I, and in TVM 0.8 they were O: only orders that fit the shapes are listed.
+    The input's are I, and until TVM 0.12, operator after operator, they were O: only orders that fit the shapes are
+    listed.
     """
     kernel: TensorSpec = op.inputs[1]  # type: ignore[assignment]
     channels, outputs = _channels(op)

@@ -86,12 +86,14 @@ def profile(library: tvm.runtime.Module, device: Any, inputs: Mapping[str, Any],
     ValueError
         Where an input is missing, or there is none of a name; and for ``runs`` below 1.
     RuntimeError
-        Where this TVM was built without its profiler.
+        Where this TVM was built without its profiler, or is 0.8, which does not tell the names of inputs.
     """
     if not isinstance(library, tvm.runtime.Module) or library.type_key != "GraphExecutorFactory":
         raise TypeError("a profile is made of a library for the graph executor, as load_module returned it")
-    if not library.implements_function("debug_create"):
+    if tvm.get_global_func("tvm.graph_executor_debug.create", allow_missing=True) is None:
         raise RuntimeError("this TVM has no graph executor that profiles: it was built without USE_PROFILER")
+    if not hasattr(GraphModule, "get_input_info"):
+        raise RuntimeError("this TVM does not tell the names of a library's inputs, as 0.9 and newer do")
     if runs < 1:
         raise ValueError(f"runs must be at least 1, not {runs}")
     whole = _whole_calls(library, device, inputs, runs)

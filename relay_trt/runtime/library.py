@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, List, Optional
 
 import tvm
@@ -66,11 +67,12 @@ def _owns(library: tvm.runtime.Module, subgraph: Subgraph) -> bool:
 
 
 def _function(library: tvm.runtime.Module, symbol: str) -> Optional[Any]:
-    """A function of the very module that has it: asked for it, TVM's loader of constants would make the subgraph."""
+    """A function of the compiled code that has it: asked for it, TVM's loader of constants would make the subgraph."""
     todo = [library]
     while todo:
         module = todo.pop()
-        if module.type_key != "const_loader" and module.implements_function(symbol):
-            return module.get_function(symbol)
+        if module.type_key == "library":
+            with contextlib.suppress(AttributeError):  # TVM 0.8 has no way to ask before
+                return module.get_function(symbol)
         todo.extend(module.imported_modules)
     return None

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ctypes
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import tvm
 from tvm import relay
+from tvm._ffi.runtime_ctypes import TVMArray
 from tvm.contrib.graph_executor import GraphModule
 from tvm.runtime.vm import Executable, VirtualMachine
 
@@ -170,6 +172,10 @@ def test_wrong_arguments_are_named(partitioned: tvm.IRModule, tmp_path: Path) ->
         subgraph(tvm.nd.array(np.zeros((1, 3, 8, 9), "float32")), y)
     with pytest.raises(Exception, match=r"output 0 is float32\[1, 3, 8, 8\], and was compiled as .*1, 4, 6, 6"):
         subgraph(x, x)
+    shapeless = TVMArray.from_buffer_copy(x.handle.contents)
+    shapeless.shape = None
+    with pytest.raises(Exception, match=f"{symbol} got a tensor without a shape, as TVM's AOT executor has them"):
+        subgraph(tvm.nd.NDArray(ctypes.pointer(shapeless), is_view=True), y)
 
 
 def subgraph_function(library: tvm.runtime.Module, mod: tvm.IRModule) -> Any:

@@ -118,3 +118,9 @@ def test_what_it_cannot_profile(library: Any, tmp_path: Path) -> None:
     for other in (for_vm, GraphModule(library["default"](tvm.cpu(0)))):
         with pytest.raises(TypeError, match="a library for the graph executor, as load_module returned it"):
             relay_trt.profile(other, tvm.cpu(0), DATA)
+
+
+def test_a_tvm_that_does_not_name_inputs(library: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(GraphModule, "get_input_info")
+    with pytest.raises(RuntimeError, match=r"does not tell the names of a library's inputs, as 0\.9 and newer do"):
+        relay_trt.profile(library, tvm.cpu(0), DATA)
