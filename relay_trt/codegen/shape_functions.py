@@ -50,7 +50,7 @@ def _tensor(sizes: Sizes) -> te.Tensor:
     def size(i: tir.Var) -> Any:
         chosen = tir.const(0, "int64")
         for place, number in enumerate(sizes):
-            chosen = tir.Select(i == place, tvm.runtime.convert(number).astype("int64"), chosen)
+            chosen = tir.Select(i == place, tir.Cast("int64", number), chosen)
         return chosen
 
     return te.compute((len(sizes),), size, name="shape")
