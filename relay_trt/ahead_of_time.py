@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 
 import numpy as np
@@ -65,9 +64,7 @@ def _check_engine(settings: Settings) -> None:
 
 
 def _with_engine(function: relay.Function, device_id: int) -> relay.Function:
-    graph = serialize(function, str(function.attrs["global_symbol"]), options_of(function))
-    if graph.engine is not None:  # from an earlier call; its plan is the last constant
-        graph = dataclasses.replace(graph, nodes=graph.nodes[:-1], engine=None)
+    graph = serialize(function, str(function.attrs["global_symbol"]), options_of(function)).without_engine()
     constants = {node.name: value for node, value in zip(graph.constants(), constants_of(function))}
     compiled = Subgraph(graph, constants).compiled_plan(device_id)
     plan = tvm.nd.array(np.frombuffer(compiled.plan, "uint8"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Union
@@ -113,3 +114,16 @@ def operators(mod: tvm.IRModule) -> Dict[str, int]:
         for name, count in subgraph.operators.items():
             counts[name] = counts.get(name, 0) + count
     return counts
+
+
+def fork() -> int:
+    """As ``os.fork``; the forked process collects no garbage of this one.
+
+    There may be an engine in it. To free one there is to wait for threads that the fork does not have, and so for ever
+    where others have got their stacks.
+    """
+    gc.freeze()
+    pid = os.fork()
+    if pid:
+        gc.unfreeze()
+    return pid

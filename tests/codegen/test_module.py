@@ -25,7 +25,17 @@ from relay_trt.graph import FORMAT, Graph
 from relay_trt.runtime import module as runtime
 from relay_trt.runtime.subgraph import Subgraph
 
-from ..support import assert_close, compile_library, module, not_offloaded, random, run_graph, run_library, run_tvm
+from ..support import (
+    assert_close,
+    compile_library,
+    fork,
+    module,
+    not_offloaded,
+    random,
+    run_graph,
+    run_library,
+    run_tvm,
+)
 
 DATA = {"x": random((1, 3, 8, 8))}
 
@@ -290,7 +300,7 @@ def test_a_forked_process_does_not_free_its_parents(
     library = tvm.runtime.load_module(str(compile_library(partitioned, tmp_path / "lib.so")))
     function = subgraph_function(library, partitioned)
     number = function("id")
-    pid = os.fork()
+    pid = fork()
     if pid == 0:
         del library, function  # closes its copy
         os._exit(0)

@@ -14,6 +14,8 @@ import tvm
 
 from relay_trt.runtime.process import shared
 
+from ..support import fork
+
 
 class Engine:
     """What a packed function owns."""
@@ -61,7 +63,7 @@ def test_a_write_does_not_block() -> None:
 def in_a_fork(test: Callable[[], Any]) -> Any:
     """What a forked process computes, as text."""
     ours, theirs = os.pipe()
-    pid = os.fork()
+    pid = fork()
     if pid == 0:
         try:
             os.write(theirs, str(test()).encode())

@@ -7,7 +7,7 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, shape_inference
+from onnx import TensorProto, helper, numpy_helper, shape_inference
 
 from ...operators.windows import Window
 from .base import ConversionError, NetworkBuilder, Shape, Tensor
@@ -77,7 +77,7 @@ class OnnxModel:
         model.CopyFrom(self.model)
         for initializer in model.graph.initializer:
             if initializer.name in self.external:
-                initializer.CopyFrom(onnx.numpy_helper.from_array(self.external[initializer.name], initializer.name))
+                initializer.CopyFrom(numpy_helper.from_array(self.external[initializer.name], initializer.name))
         return model
 
 
@@ -279,7 +279,7 @@ class OnnxBuilder(NetworkBuilder):
         types = {self._name(tensor): _type(tensor) for tensor in inputs}
         # Only small integer constants (the shape of a Reshape) decide the shape of an output.
         values = {
-            self._name(tensor): onnx.numpy_helper.from_array(tensor.value)
+            self._name(tensor): numpy_helper.from_array(tensor.value)
             for tensor in inputs
             if tensor.value is not None and tensor.value.dtype == np.int64
         }
@@ -308,7 +308,7 @@ class OnnxBuilder(NetworkBuilder):
 
     def _initializer(self, name: str, value: np.ndarray) -> TensorProto:
         if value.nbytes < EXTERNAL_BYTES:
-            return onnx.numpy_helper.from_array(value, name)
+            return numpy_helper.from_array(value, name)
         self._external[name] = np.ascontiguousarray(value)
         proto = TensorProto(name=name, data_type=_element_type(value.dtype.name), dims=value.shape)
         proto.data_location = TensorProto.EXTERNAL
