@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper, shape_inference
 from ...operators.windows import Window
 from .base import ConversionError, NetworkBuilder, Shape, Tensor
 
-# Opset 17 and IR 8: the newest that onnx 1.13 and onnxruntime 1.15, the oldest we accept, both know.
+# What every version of ONNX and ONNX Runtime that we accept knows.
 OPSET = 17
 IR_VERSION = 8
 
