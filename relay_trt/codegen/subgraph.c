@@ -191,8 +191,8 @@ static int launch_one(const Launches* cuda, Launch* launch) {
 }
 
 /* Launch the call with these tensors, where it was captured for TVM's current stream. */
-static int launched(Launches* captured, void** tensors) {
-  const Tensor* last = (const Tensor*)tensors[@NUM_TENSORS@ - 1];
+static int launched(Launches* captured, Tensor** tensors) {
+  const Tensor* last = tensors[@NUM_TENSORS@ - 1];
   int64_t used = __atomic_load_n(&captured->used, __ATOMIC_ACQUIRE);
   void* stream = NULL;
   if (used == 0) return 0;
@@ -211,7 +211,7 @@ static int launched(Launches* captured, void** tensors) {
     }
     pthread_mutex_lock(&launch->lock.mutex);
     same = launch->graph && launch->stream == stream;
-    for (int i = 0; i < @NUM_TENSORS@ && same; ++i) same = is_tensor(launch, i, (const Tensor*)tensors[i]);
+    for (int i = 0; i < @NUM_TENSORS@ && same; ++i) same = is_tensor(launch, i, tensors[i]);
     done = same && launch_one(captured, launch);
     pthread_mutex_unlock(&launch->lock.mutex);
     if (same) return done;
@@ -260,7 +260,7 @@ __attribute__((visibility("default"))) int __init_@SYMBOL@(
 /* args: the input tensors, then the output tensors; or a string, a question that the runtime answers by a number. */
 __attribute__((visibility("default"))) int @SYMBOL@(
     TVMValue* args, int* type_codes, int num_args, TVMValue* ret, int* ret_code, void* resource) {
-  void* tensors[@NUM_TENSORS@];
+  Tensor* tensors[@NUM_TENSORS@];
   void* function = __atomic_load_n(&subgraph, __ATOMIC_ACQUIRE);
   Launches* captured;
   TVMValue call_args[1], call_ret;
@@ -286,8 +286,8 @@ __attribute__((visibility("default"))) int @SYMBOL@(
     if (type_codes[i] != kDLTensor && type_codes[i] != kNDArray) {
       return fail("@SYMBOL@ expects tensors, and got an argument of another type");
     }
-    tensors[i] = args[i].v_handle;
-    if (((const Tensor*)tensors[i])->ndim && !((const Tensor*)tensors[i])->shape) {
+    tensors[i] = (Tensor*)args[i].v_handle;
+    if (tensors[i]->ndim && !tensors[i]->shape) {
       return fail("@SYMBOL@ got a tensor without a shape, as TVM's AOT executor has them: build for another executor");
     }
   }

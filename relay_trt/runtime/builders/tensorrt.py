@@ -9,6 +9,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
+from ...operators.registry import FLOATS
 from ...operators.windows import Window
 from ..tensorrt_library import load_tensorrt
 from .base import ConversionError, NetworkBuilder, Shape, Tensor
@@ -178,7 +179,7 @@ class TensorRTBuilder(NetworkBuilder):
         else:
             layer = self._checked(self.network.add_identity(self.itensor(x)))
             layer.set_output_type(0, self._dtypes[dtype])
-        if "float" in dtype:  # nothing is lost where TensorRT rounds before
+        if dtype in FLOATS:  # nothing is lost where TensorRT rounds before
             return Tensor(x.shape, dtype, handle=layer.get_output(0))
         return self._result(layer, dtype, x.dtype)
 
