@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import tempfile
 import threading
+import weakref
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Sequence
 
@@ -50,6 +51,7 @@ def on_a_stream(candidate: Candidate, device: Any) -> Candidate:
             prepared.done = True
         candidate.launch()
 
+    weakref.finalize(launch, device.free_raw_stream, stream)
     return Candidate(launch, lambda: device.sync(stream), candidate.outputs)
 
 

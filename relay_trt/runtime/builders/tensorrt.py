@@ -415,8 +415,8 @@ class TensorRTBuilder(NetworkBuilder):
             Where TensorRT refuses the layer.
         """
         self._checked(layer)
-        # By the type that the network has here: a tensor of TensorRT's own does not know its before the build.
-        pinned = self.computes_in_float32 or (self._pins_float32 and "float32" in (*dtypes, read))
+        # By the types that the network has here: a tensor of TensorRT's own does not know its before the build.
+        pinned = (self.computes_in_float32 or self._pins_float32) and "float32" in (*dtypes, read)
         if pinned and not self.strongly_typed and hasattr(layer, "precision"):  # until TensorRT 10
             self._compute_in_float32(layer, dtypes)
         tensors = []
@@ -433,8 +433,6 @@ class TensorRTBuilder(NetworkBuilder):
         return self.outputs(layer, [dtype], read)[0]
 
     def _compute_in_float32(self, layer: Any, dtypes: Sequence[str]) -> None:
-        if "float32" not in dtypes and layer.get_input(0).dtype != self._trt.float32:
-            return  # it computes with integers or truths
         layer.precision = self._trt.float32
         for index, dtype in enumerate(dtypes):
             if dtype == "float32":
