@@ -284,7 +284,7 @@ def _table(columns: Sequence[str], rows: Any) -> Iterator[str]:
 
 
 def plot(document: Document, path: Path) -> None:
-    """p50 of each row but those on the host, with a line to its p99; a panel for each precision and batch.
+    """p50 of each row but those on the host, with a line to its p99; a panel for each precision and batch there is.
 
     Raises
     ------
@@ -294,34 +294,46 @@ def plot(document: Document, path: Path) -> None:
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, NullFormatter
 
-    cases = document["results"]["cases"]
-    groups = grouped([case for case in cases if any("p50" in row for row in case["rows"].values())])
-    precisions = list(dict.fromkeys(precision for precision, _ in groups))
-    batches = sorted({batch for _, batch in groups})
-    models = list(dict.fromkeys(case["model"] for case in cases))
-    shape = (max(len(precisions), 1), max(len(batches), 1))
-    measured = {name for case in cases for name, row in case["rows"].items() if "p50" in row}
-    shown = [row for row in ROWS if row in measured and row not in ON_HOST]
-    height = len(models) * (0.2 + 0.13 * len(shown))
-    figure = Figure(figsize=(2 + 5 * shape[1], 1.5 + shape[0] * (1 + height)), layout="constrained")
-    panels = figure.subplots(*shape, sharey=True, squeeze=False)
-    for (precision, batch), group in groups.items():
-        panel = panels[precisions.index(precision)][batches.index(batch)]
-        panel.set_title(f"{precision}, batch {batch}")
-        for index, row in enumerate(shown):
-            below = 0.7 * ((index + 0.5) / len(shown) - 0.5)  # the rows of a model are below each other
-            places = [(models.index(case["model"]) + below, case["rows"].get(row, {})) for case in group]
-            _dots(panel, places, row)
-    for panel in panels.flat:
-        panel.set(xscale="log", xlabel="ms, p50 to p99", ylim=(len(models) - 0.5, -0.5))
-        panel.set_yticks(range(len(models)), models)
-        panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        panel.xaxis.set_major_formatter("{x:g}")
-        panel.xaxis.set_minor_formatter(NullFormatter())
-        panel.grid(alpha=0.3, axis="x")
-    handles = {label: h for p in panels.flat for h, label in zip(*p.get_legend_handles_labels())}
+    cases = [case for case in document["results"]["cases"] if any("p50" in row for row in case["rows"].values())]
+    groups = grouped(cases)
+    precisions = list(dict.fromkeys(precision for precision, _ in groups)) or [""]
+    batches = sorted({batch for _, batch in groups}) or [0]
+    most = [max(len(groups.get((precision, batch), [])) for precision in precisions) for batch in batches]
+    measured = [
+        (name, row["p50"] * 1e3, row["p99"] * 1e3)
+        for case in cases
+        for name, row in case["rows"].items()
+        if "p50" in row and name not in ON_HOST
+    ]
+    shown = [row for row in ROWS if row in {name for name, _, _ in measured}]
+    limits = (0.8 * min(p50 for _, p50, _ in measured), 1.25 * max(p99 for _, _, p99 in measured)) if measured else None
+    heights = [0.8 + number * (0.2 + 0.1 * len(shown)) for number in most]
+    figure = Figure(figsize=(2 + 5 * len(precisions), 1.5 + sum(heights)), layout="constrained")
+    panels = figure.subplots(
+        len(batches), len(precisions), sharex=True, squeeze=False, gridspec_kw={"height_ratios": heights}
+    )
+    for column, precision in enumerate(precisions):
+        for panel, batch, number in zip(panels[:, column], batches, most):
+            group = groups.get((precision, batch), [])
+            if not group:
+                panel.remove()
+                continue
+            panel.set_title(f"{precision}, batch {batch}")
+            for index, row in enumerate(shown):
+                below = 0.7 * ((index + 0.5) / len(shown) - 0.5)  # the rows of a model are below each other
+                _dots(panel, [(y + below, case["rows"].get(row, {})) for y, case in enumerate(group)], row)
+            panel.set(xscale="log", xlim=limits, xlabel="ms, p50 to p99", ylim=(number - 0.5, -0.5))
+            panel.set_yticks(range(len(group)), [case["model"] for case in group])
+            panel.tick_params(labelbottom=True)
+            panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            panel.xaxis.set_major_formatter("{x:g}")
+            panel.xaxis.set_minor_formatter(NullFormatter())
+            panel.grid(alpha=0.3, axis="x")
+    handles = {label: h for p in figure.axes for h, label in zip(*p.get_legend_handles_labels())}
     if handles:
-        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=2 * shape[1], frameon=False)
+        figure.legend(
+            handles.values(), handles.keys(), loc="outside lower center", ncols=2 * len(precisions), frameon=False
+        )
     figure.suptitle(", ".join(str(document[key]) for key in ("gpu", "cpu") if key in document))
     figure.savefig(str(path), dpi=120, metadata={"Software": None})
 
@@ -385,6 +397,7 @@ def together(documents: Sequence[Document]) -> Document:
     notes = list(dict.fromkeys(note for document in documents for note in document["results"]["notes"]))
     return {
         **first,
+        "date": " and ".join(sorted({document["date"] for document in documents})),
         "command": commands,
         "versions": versions,
         "results": {**first["results"], "notes": notes, "cases": cases},

@@ -15,6 +15,7 @@ from typing import Callable, Dict, Hashable, Iterable, List, Optional, Sequence,
 import tvm
 from tvm import relay
 
+from ..operators.elementwise import CASTS
 from ..relay_ir import COMPILER, is_sealed
 from .expressions import LEAVES, bodies, operands, rebuild
 from .match import decide
@@ -26,6 +27,8 @@ Value = Tuple[relay.Expr, Tuple[int, ...]]
 Scope = ChainMap
 Unwanted = Callable[[relay.Function], Optional[str]]
 T = TypeVar("T", bound=Hashable)
+
+AS_FLOATS = "whole numbers that come as floats: TensorRT may round them to float16"
 
 
 def offload(mod: tvm.IRModule, unwanted: Unwanted) -> Tuple[tvm.IRModule, List[Tuple[relay.Call, str]]]:
@@ -142,7 +145,18 @@ class _Offloader:
         nodes = _sorted(reads, lambda node: [base for base, _ in reads[node]])
         number = {node: i for i, node in enumerate(nodes)}
         accepted = [_is_operator(node) and decide(node) is None for node in nodes]
-        home = group([[number[base] for base, _ in reads[node]] for node in nodes], accepted)
+        read = [[number[base] for base, _ in reads[node]] for node in nodes]
+        home = group(read, accepted)
+        rounded = [
+            i
+            for i, node in enumerate(nodes)
+            if accepted[i] and _makes_integers(node) and all(home[other] != home[i] for other in read[i])
+        ]
+        if rounded:
+            for i in rounded:
+                accepted[i] = False
+                self.given_back.append((nodes[i], AS_FLOATS))
+            home = group(read, accepted)
         groups: Dict[int, List[relay.Expr]] = {}
         waits: Dict[int, List[int]] = {}
         for node, g in zip(nodes, home):
@@ -205,6 +219,19 @@ class _Offloader:
 
 def _is_operator(node: relay.Expr) -> bool:
     return isinstance(node, relay.Call) and isinstance(node.op, tvm.ir.Op)
+
+
+def _makes_integers(call: relay.Call) -> bool:
+    """Whether a call makes integers of floats that float16 may not have.
+
+    What a subgraph is given as float32, TensorRT may make float16 before anything reads it, whatever the types within
+    are: 8.6 was seen to, when that took less time. Indices among that would become others.
+    """
+    return (
+        call.op.name in CASTS
+        and call.args[0].checked_type.dtype == "float32"
+        and call.checked_type.dtype.startswith("int")
+    )
 
 
 def _value(expr: relay.Expr) -> Value:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 # Which dimensions are known does not matter to what is computed element by element.
 elementwise = functools.partial(operator, any_dynamic=True)
 
+CASTS = ("cast", "cast_like")
 LOGARITHM = {"log2": 2.0, "log10": 10.0}
 BINARY = {
     "add": "sum",

@@ -30,12 +30,12 @@ import numpy as np
 
 from ..graph import CONST, KERNEL, Entry, Graph, Node, TensorSpec
 from ..operators import OPERATORS
+from ..operators.elementwise import CASTS
 
 FLOAT32, FLOAT16 = "float32", "float16"
 LARGEST = float(np.finfo(FLOAT16).max)
 SMALLEST = float(np.finfo(FLOAT16).tiny)  # of those that keep all their bits
 
-CASTS = ("cast", "cast_like")
 #: What it gives is computed with in int8, where no cast lies in between.
 DEQUANTIZE = "qnn.dequantize"
 #: What stays in float32 where nothing else reads it than what does.

@@ -251,6 +251,34 @@ def test_what_is_not_wanted_is_given_back() -> None:
     assert [names(function) for function in subgraphs(offloaded)] == [["nn.relu"]]
 
 
+WHOLE = "whole numbers that come as floats: TensorRT may round them to float16"
+one = relay.var("one", shape=(4,))
+
+
+@pytest.mark.parametrize(
+    ("body", "outside", "inside"),
+    [
+        pytest.param(relay.cast(one, "int32"), ["cast"], ["take"], id="an input"),
+        pytest.param(relay.cast_like(one, relay.const(1, "int32")), ["cast_like"], ["take"], id="cast_like"),
+        pytest.param(relay.cast(tanh(one), "int32"), ["tanh", "cast"], ["take"], id="a result of TVM's"),
+        pytest.param(relay.cast(relu(one), "int32"), [], ["nn.relu", "cast", "take"], id="a result of TensorRT's"),
+        pytest.param(
+            relay.cast(relay.cast(one, "bool"), "int32"), [], ["cast", "cast", "take"], id="truths that were floats"
+        ),
+    ],
+)
+def test_whole_numbers_that_come_as_floats_are_not_cast_by_tensorrt(
+    body: relay.Expr, outside: List[str], inside: List[str]
+) -> None:
+    """Before it reads them, it may make float16 of what a subgraph is given as float32; integers stay what they are."""
+    mod = module(relay.take(relay.const(random((8, 3))), body, axis=0))
+    offloaded, given_back = offload(mod, lambda function: None)
+    assert names(offloaded["main"]) == outside
+    assert [names(function) for function in subgraphs(offloaded)] == [inside]
+    casts = [name for name in outside if name != "tanh"]
+    assert [(call.op.name, reason) for call, reason in given_back] == [(name, WHOLE) for name in casts]
+
+
 def test_one_more_function_has_a_free_name() -> None:
     mod = module(relu(tanh(relu(x))))
     for name in ("main.0", "tvmgen_default_tensorrt_main_0", "main_0"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import numpy as np
@@ -22,7 +23,7 @@ from relay_trt.runtime.subgraph import Subgraph
 from ..models import stored, zoo
 from ..operators.case import Case
 from ..operators.cases import FULL
-from ..support import assert_close, module, random, run_tvm
+from ..support import assert_close, compile_library, module, random, run_library, run_tvm
 from .support import LONG_SUMS, Network, call
 
 CASES = [case for case in FULL if "float32" in (case.dtypes or [case.dtype]) and "float16" in OPERATORS[case.op].dtypes]
@@ -250,11 +251,12 @@ def test_an_embedding_of_time(engine: str) -> None:
 # -- indices ----------------------------------------------------------------------------------------------------------
 
 INDICES = {
-    "tokens as floats": lambda x, table: relay.take(table, relay.cast(x, "int32"), axis=0),
     "tokens as floats, moved and computed": lambda x, table: relay.take(
         table, relay.cast(relay.floor(relay.add(relay.reshape(x, (2, 1)), relay.const(0.25))), "int32"), axis=0
     ),
-    "compared": lambda x, table: relay.take(table, relay.cast(relay.greater(x, relay.const(2048.5)), "int32"), axis=0),
+    "compared": lambda x, table: relay.take(
+        table, relay.cast(relay.greater(relay.negative(x), relay.const(-2048.5)), "int32"), axis=0
+    ),
 }
 
 
@@ -272,6 +274,19 @@ def test_an_index_is_not_that_of_a_near_equal(op: Callable[..., relay.Expr], eng
     x = np.random.default_rng(0).permuted(1 + np.tile(np.arange(512, dtype="float32"), (4, 1)) / (1 << 14), axis=1)
     got, want, _ = run(lambda x: op(relay.nn.relu(x), axis=1), x)
     np.testing.assert_array_equal(got[0], want[0])
+
+
+def test_tokens_as_floats(engine: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What TensorRT is given as float32, it may round before the first layer, and so TVM casts it."""
+    monkeypatch.setenv("TVM_TENSORRT_STRONG_TYPES", "1")
+    x, table = relay.var("x0", shape=(2,)), random((4000, 3))
+    tokens = {"x0": np.float32([2049, 3333])}
+    mod = module(relay.take(relay.const(table), relay.cast(x, "int32"), axis=0))
+    partitioned, _ = relay_trt.partition_for_tensorrt(mod, use_implicit_batch=False, use_fp16=True)
+    (subgraph,) = relay_trt.partition_report(partitioned).subgraphs
+    assert [text.split()[1] for text in subgraph.inputs] == ["int32[2]"]
+    library = compile_library(partitioned, tmp_path / "library.so")
+    assert_close(run_library(library, tokens), run_tvm(mod, tokens), rtol=1e-3, atol=1e-3)
 
 
 def test_indices_as_floats_stay_whole(engine: str) -> None:

