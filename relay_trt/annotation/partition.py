@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
+import operator
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 import tvm
@@ -13,7 +15,7 @@ from tvm.relay import dataflow_pattern as dfp
 from .. import codegen  # noqa: F401  registers relay.ext.<compiler>, which relay.build calls
 from ..graph import Profile
 from ..options import OLDEST_TENSORRT, CompileOptions, installed_tensorrt_version
-from ..relay_ir import OPTIONS_ATTR, PROFILES_ATTR, is_subgraph, operator_calls, tensor_specs
+from ..relay_ir import OPTIONS_ATTR, PROFILES_ATTR, is_sealed, is_subgraph, operator_calls, tensor_specs
 from .inline import inline
 from .match import matching
 from .profiles import InputShapes, input_profiles, subgraph_profiles
@@ -38,6 +40,9 @@ LAYOUTS = {
     "nn.conv3d": ["NCDHW", "default"],
     "nn.conv3d_transpose": ["NCDHW", "default"],
 }
+
+# What gives the elements of its one operand, whatever their type.
+MOVES = ("copy", "expand_dims", "nn.batch_flatten", "reshape", "squeeze", "strided_slice", "transpose")
 
 
 def partition_for_tensorrt(
@@ -138,10 +143,11 @@ def _prepare(mod: tvm.IRModule, params: Mapping[str, Any]) -> tvm.IRModule:
         for name in mod.get_global_vars():
             if isinstance(mod[name], relay.Function):
                 mod[name] = relay.build_module.bind_params_by_name(mod[name], dict(params))
-    for name, function in mod.functions.items():
-        if isinstance(function, relay.Function):
-            mod[name] = dfp.rewrite(_RemoveDropout(), function)
+    for name, function in _functions(mod).items():
+        mod[name] = dfp.rewrite(_RemoveDropout(), function)
     mod = quantize_explicitly(mod)
+    for name, function in _functions(mod).items():
+        mod[name] = dfp.rewrite(_CastFirst(), function)
     # Only where it is needed: what ConvertLayout requires, and a Sequential runs, takes every bias_add apart.
     layout = [relay.transform.ConvertLayout(LAYOUTS)] if _needs_layout(mod) else []
     passes = [*layout, relay.transform.FoldConstant(), relay.transform.InferType()]
@@ -160,13 +166,33 @@ class _RemoveDropout(dfp.DFPatternCallback):
         return node_map[self.data][0]
 
 
+class _CastFirst(dfp.DFPatternCallback):
+    """What is moved and then cast to integers is cast first: a cast of an input, which `offload` leaves to TVM."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        moved = [dfp.is_op(name)(dfp.wildcard()) for name in MOVES]
+        self.pattern = dfp.is_op("cast")(functools.reduce(operator.or_, moved))
+
+    def callback(self, pre: relay.Expr, post: relay.Expr, node_map: Mapping[Any, Any]) -> relay.Expr:
+        if not str(post.attrs.dtype).startswith("int"):
+            return post
+        (moved,) = post.args
+        return relay.Call(moved.op, [relay.Call(post.op, moved.args, post.attrs)], moved.attrs)
+
+
 def _needs_layout(mod: tvm.IRModule) -> bool:
     return any(
         call.op.name in LAYOUTS and str(call.attrs.data_layout) != LAYOUTS[call.op.name][0]
-        for function in mod.functions.values()
-        if isinstance(function, relay.Function)
+        for function in _functions(mod).values()
         for call in operator_calls(function)
     )
+
+
+def _functions(mod: tvm.IRModule) -> Dict[tvm.ir.GlobalVar, relay.Function]:
+    """Those of Relay that no compiler has taken yet."""
+    functions = mod.functions.items()
+    return {name: f for name, f in functions if isinstance(f, relay.Function) and not is_sealed(f)}
 
 
 def _subgraphs(mod: tvm.IRModule) -> Dict[tvm.ir.GlobalVar, relay.Function]:

@@ -136,6 +136,35 @@ def test_dropout_is_removed() -> None:
     assert partition_report(mod).refused == 0
 
 
+@pytest.mark.parametrize(
+    "moved",
+    [
+        pytest.param(lambda x: relay.squeeze(relay.expand_dims(x, 0)), id="squeezed"),
+        pytest.param(lambda x: relay.reshape(relay.copy(x), (3, 4)), id="reshaped"),
+        pytest.param(lambda x: relay.transpose(relay.strided_slice(x, [0, 1], [4, 3])), id="sliced and transposed"),
+        pytest.param(relay.nn.batch_flatten, id="flattened"),
+    ],
+)
+def test_what_is_cast_to_integers_is_cast_before_it_is_moved(
+    moved: Callable[[relay.Expr], relay.Expr], tmp_path: Path
+) -> None:
+    """TVM then casts an input, and TensorRT, which could round that to float16, moves integers."""
+    table = relay.const(random((3000, 2)))
+    mod = module(relay.take(table, relay.cast(moved(var(4, 3)), "int32"), axis=0))
+    partitioned, _ = partition_for_tensorrt(mod, use_implicit_batch=False)
+    report = partition_report(partitioned)
+    assert [(refusal.operator, refusal.count) for refusal in report.refusals] == [("cast", 1)]
+    assert [text.split(maxsplit=1)[1] for text in report.subgraphs[0].inputs] == ["int32[4, 3]"]
+    inputs = {"x": np.arange(2050, 2062, dtype="float32").reshape(4, 3)}
+    assert_close(run_library(compile_library(partitioned, tmp_path / "lib.so"), inputs), run_tvm(mod, inputs))
+
+
+def test_a_cast_to_floats_is_not_moved() -> None:
+    mod = module(relay.cast(relay.reshape(var(2, 3), (3, 2)), "float16"))
+    partitioned, _ = partition_for_tensorrt(mod, use_implicit_batch=False)
+    assert list(operators(partitioned)) == ["reshape", "cast"]
+
+
 @pytest.mark.parametrize("opt_level", range(4))
 def test_channels_come_first_whatever_tvms_level(opt_level: int) -> None:
     with tvm.transform.PassContext(opt_level=opt_level):
