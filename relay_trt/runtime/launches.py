@@ -73,10 +73,23 @@ def _locked(launch: Any) -> Iterator[Any]:
 
 
 def _uninterrupted(change: Callable[[], None]) -> None:
-    """Make a change in a thread of its own: signals, as Ctrl-C's, interrupt the main thread between any two steps."""
-    thread = threading.Thread(target=change, name="relay_trt-launches")
-    thread.start()
-    thread.join()
+    """Make a change in a thread of its own: signals, as Ctrl-C's, interrupt the main thread between any two steps.
+
+    One that comes before the thread has begun leaves it in a list of Python's own for good; so the thread itself does
+    not hold the change, which may hold an engine.
+    """
+    to_do = [change]
+
+    def make() -> None:
+        for each in to_do:
+            each()
+
+    thread = threading.Thread(target=make, name="relay_trt-launches")
+    try:
+        thread.start()
+        thread.join()
+    finally:
+        to_do.clear()
 
 
 class Launches:
