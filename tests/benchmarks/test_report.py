@@ -157,9 +157,6 @@ def test_runs_with_and_without_pytorch_are_put_together() -> None:
     assert len(joined["results"]["cases"]) == 2
 
 
-DAYS = {"vgg16": "2026-11-22", "densenet121": "2026-11-21", "resnet50_v1": "2026-11-21"}
-
-
 @pytest.mark.parametrize("where", ["gpu", "variables"])
 def test_runs_in_different_surroundings_are_not_put_together(where: str) -> None:
     other = {**document("gpu", {**gpu_case(), "model": "vgg16"}), where: "another"}
@@ -175,7 +172,8 @@ def test_the_order_of_runs_does_not_matter() -> None:
 
 
 def test_runs_of_two_days_have_both_dates() -> None:
-    runs = [{**document("gpu", {**gpu_case(), "model": model}), "date": day} for model, day in DAYS.items()]
+    days = {"vgg16": "2026-11-22", "densenet121": "2026-11-21", "resnet50_v1": "2026-11-21"}
+    runs = [{**document("gpu", {**gpu_case(), "model": model}), "date": day} for model, day in days.items()]
     assert report.together(runs)["date"] == "2026-11-21 and 2026-11-22"
 
 
