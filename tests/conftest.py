@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import Any, List
+import signal
+from typing import Any, Callable, Iterator, List
 
 import numpy as np
 import pytest
@@ -67,3 +68,16 @@ def builds(monkeypatch: pytest.MonkeyPatch) -> List[Any]:
 
         monkeypatch.setattr(engine, "build", counted)
     return requests
+
+
+@pytest.fixture
+def alarm() -> Iterator[Callable[[float], None]]:
+    """Has a signal raise KeyboardInterrupt after some seconds, as Ctrl-C's does, which shells may have ignored."""
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+
+    def set_alarm(seconds: float) -> None:
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+
+    yield set_alarm
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)

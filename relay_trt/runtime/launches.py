@@ -13,10 +13,11 @@ import functools
 import threading
 import time
 from collections import OrderedDict
-from typing import Any, Callable, Dict, Hashable, Iterator, Optional, Sequence, Type
+from typing import Any, Dict, Hashable, Iterator, Optional, Sequence, Type
 
 from . import cuda
 from .dltensor import TensorView
+from .process import uninterrupted
 
 _libc = ctypes.CDLL(None)
 
@@ -70,26 +71,6 @@ def _locked(launch: Any) -> Iterator[Any]:
         yield launch
     finally:
         _libc.pthread_mutex_unlock(mutex)
-
-
-def _uninterrupted(change: Callable[[], None]) -> None:
-    """Make a change in a thread of its own: signals, as Ctrl-C's, interrupt the main thread between any two steps.
-
-    One that comes before the thread has begun leaves it in a list of Python's own for good; so the thread itself does
-    not hold the change, which may hold an engine.
-    """
-    to_do = [change]
-
-    def make() -> None:
-        for each in to_do:
-            each()
-
-    thread = threading.Thread(target=make, name="relay_trt-launches")
-    try:
-        thread.start()
-        thread.join()
-    finally:
-        to_do.clear()
 
 
 class Launches:
@@ -150,7 +131,7 @@ class Launches:
                 self._table.used = max(self._table.used, place + 1)
             del before  # outside of the locks: to be freed, it waits for the GPU
 
-        _uninterrupted(change)
+        uninterrupted(change)
 
     def forget(self, engines: Sequence[Any]) -> None:
         """Give up what was captured of these engines."""
@@ -165,7 +146,7 @@ class Launches:
                 given_up = [self._captured.pop(place) for place in places]
             del given_up  # as above
 
-        _uninterrupted(change)
+        uninterrupted(change)
 
     def last_use(self, engine: Any) -> int:
         """When one of an engine's calls was launched last: nanoseconds of the monotonic clock, or 0."""

@@ -10,6 +10,7 @@ are in.
 
 from __future__ import annotations
 
+import _thread
 import atexit
 import ctypes
 import logging
@@ -17,7 +18,7 @@ import os
 import sys
 import threading
 import time
-from typing import Optional
+from typing import Callable, Optional, Set
 
 import tvm
 
@@ -56,6 +57,7 @@ def _allocate() -> Shared:
 _shared = _allocate()
 _starting = threading.Lock()
 _releasing: Optional[threading.Thread] = None
+_changing: Set[object] = set()
 
 
 def shared() -> Shared:
@@ -64,6 +66,28 @@ def shared() -> Shared:
         if _releasing is None:
             _start_releasing()
     return _shared
+
+
+def uninterrupted(change: Callable[[], None]) -> None:
+    """Make a change that signals, as Ctrl-C's, do not break off half-way, and wait for it.
+
+    They interrupt the main thread, between any two steps: so another thread makes it, to its end also where the wait is
+    interrupted. Not one of `threading`'s, whose start is many steps: an interrupted one fails, or keeps the thread, and
+    what it holds, for good.
+    """
+    made = threading.Lock()
+
+    def make() -> None:
+        _changing.add(made)
+        try:
+            change()
+        finally:
+            _changing.discard(made)
+            made.release()
+
+    made.acquire()
+    _thread.start_new_thread(make, ())
+    made.acquire()
 
 
 def _start_releasing() -> None:
@@ -89,6 +113,7 @@ def _forget() -> None:
     _shared.ending = _shared.inside = 0
     _shared.release_descriptor = -1
     _releasing, _starting = None, threading.Lock()
+    _changing.clear()
 
 
 os.register_at_fork(after_in_child=_forget)
@@ -96,16 +121,17 @@ os.register_at_fork(after_in_child=_forget)
 
 @atexit.register
 def _end() -> None:
-    """Let the threads that are in calls leave, and the one that frees subgraphs end what it does."""
+    """Let the threads that are in calls or make changes leave, and the one that frees subgraphs end what it does."""
     _shared.ending = 1
     end_builds()
     due = time.monotonic() + 1
     while True:
         time.sleep(0.001)  # first: a thread that has not seen `ending` must be seen to be inside
-        if _shared.inside <= 0:  # below, where a process was forked in the middle of a call
+        inside = max(_shared.inside, 0) + len(_changing)  # below 0 where a process was forked in the middle of a call
+        if not inside:
             break
         if time.monotonic() > due:
-            logger.warning("the process ends when %d calls have returned; Ctrl-C ends it at once", _shared.inside)
+            logger.warning("the process ends when %d calls have returned; Ctrl-C ends it at once", inside)
             due = float("inf")
     if _releasing is not None:
         os.set_blocking(_shared.release_descriptor, True)

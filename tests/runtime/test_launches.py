@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import gc
-import signal
 import subprocess
 import threading
 import time
-import weakref
 from pathlib import Path
-from typing import Any, Callable, Iterator, List, Optional, Sequence
+from typing import Any, Callable, List, Optional, Sequence
 
 import numpy as np
 import pytest
@@ -253,19 +250,6 @@ def test_a_launch_that_failed_is_captured_anew_but_not_at_once(
     assert [graph.freed for graph in gpu.graphs] == [1, 0]
 
 
-@pytest.fixture
-def alarm() -> Iterator[Callable[[float], None]]:
-    """Has a signal raise KeyboardInterrupt after some seconds, as Ctrl-C's does, which shells may have ignored."""
-    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
-
-    def set_alarm(seconds: float) -> None:
-        signal.setitimer(signal.ITIMER_REAL, seconds)
-
-    yield set_alarm
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    signal.signal(signal.SIGALRM, before)
-
-
 def test_a_signal_leaves_no_lock_locked(gpu: Gpu, alarm: Callable[[float], None], tmp_path: Path) -> None:
     """Ctrl-C comes while the main thread waits for another that launches."""
     function = relu(2, tmp_path)
@@ -288,29 +272,6 @@ def test_a_signal_leaves_no_lock_locked(gpu: Gpu, alarm: Callable[[float], None]
     assert not launch.graph  # it was forgotten all the same
     assert libc.pthread_mutex_trylock(mutex) == 0
     libc.pthread_mutex_unlock(mutex)
-
-
-def test_a_signal_before_a_change_keeps_nothing_alive(
-    gpu: Gpu, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """A fork frees what `threading` has of threads that never began; an engine of the CPU would wait there for ever."""
-
-    class Engine:
-        pass
-
-    def interrupted(*arguments: Any, **options: Any) -> None:
-        raise KeyboardInterrupt
-
-    subgraph, engine = subgraph_of(relu(2, tmp_path)), Engine()
-    kept = weakref.ref(engine)
-    with monkeypatch.context() as patch:
-        for name in ("_start_new_thread", "_start_joinable_thread"):  # until Python 3.12, and from 3.13 on
-            patch.setattr(threading, name, interrupted, raising=False)
-        with pytest.raises(KeyboardInterrupt):
-            subgraph.launches.forget([engine])
-    del engine
-    gc.collect()
-    assert kept() is None
 
 
 def test_signals_do_not_break_the_table(

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
+import random
+import subprocess
+import sys
 import threading
 import time
 import weakref
@@ -12,7 +16,7 @@ from typing import Any, Callable, List, Tuple
 import pytest
 import tvm
 
-from relay_trt.runtime.process import shared
+from relay_trt.runtime.process import shared, uninterrupted
 
 from ..support import fork
 
@@ -74,6 +78,44 @@ def in_a_fork(test: Callable[[], Any]) -> Any:
         text = result.read()
     os.waitpid(pid, 0)
     return text
+
+
+def test_a_change_is_made_or_not_begun_whatever_comes_between(alarm: Callable[[float], None]) -> None:
+    rng = random.Random(0)
+    for _ in range(2000):
+        begun: List[int] = []
+        made: List[int] = []
+
+        def change(begun: List[int] = begun, made: List[int] = made) -> None:
+            begun.append(1)
+            made.append(1)
+
+        with contextlib.suppress(KeyboardInterrupt):
+            alarm(rng.uniform(1e-6, 2e-4))
+            uninterrupted(change)
+            assert made
+            alarm(0)
+        assert wait_for(lambda begun=begun, made=made: begun == made)
+
+
+CHANGES = """
+import signal, time
+from relay_trt.runtime.process import uninterrupted
+
+def change():
+    time.sleep(1)
+    print("made")
+
+signal.signal(signal.SIGALRM, signal.default_int_handler)
+signal.setitimer(signal.ITIMER_REAL, 0.2)
+uninterrupted(change)
+"""
+
+
+def test_the_process_ends_when_a_change_is_made() -> None:
+    done = subprocess.run([sys.executable, "-c", CHANGES], capture_output=True, text=True, check=False)
+    assert done.stderr.splitlines()[-1] == "KeyboardInterrupt"
+    assert done.stdout == "made\n"
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
