@@ -143,15 +143,18 @@ def _prepare(mod: tvm.IRModule, params: Mapping[str, Any]) -> tvm.IRModule:
         for name in mod.get_global_vars():
             if isinstance(mod[name], relay.Function):
                 mod[name] = relay.build_module.bind_params_by_name(mod[name], dict(params))
-    for name, function in _functions(mod).items():
-        mod[name] = dfp.rewrite(_RemoveDropout(), function)
+    _rewrite(mod, _RemoveDropout())
     mod = quantize_explicitly(mod)
-    for name, function in _functions(mod).items():
-        mod[name] = dfp.rewrite(_CastFirst(), function)
+    _rewrite(mod, _CastFirst())
     # Only where it is needed: what ConvertLayout requires, and a Sequential runs, takes every bias_add apart.
     layout = [relay.transform.ConvertLayout(LAYOUTS)] if _needs_layout(mod) else []
     passes = [*layout, relay.transform.FoldConstant(), relay.transform.InferType()]
     return tvm.transform.Sequential(passes)(mod)
+
+
+def _rewrite(mod: tvm.IRModule, callback: dfp.DFPatternCallback) -> None:
+    for name, function in _functions(mod).items():
+        mod[name] = dfp.rewrite(callback, function)
 
 
 class _RemoveDropout(dfp.DFPatternCallback):
@@ -167,7 +170,7 @@ class _RemoveDropout(dfp.DFPatternCallback):
 
 
 class _CastFirst(dfp.DFPatternCallback):
-    """What is moved and then cast to integers is cast first: a cast of an input, which `offload` leaves to TVM."""
+    """An input that is moved and then cast to integers is cast first: `offload` leaves the cast of an input to TVM."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -175,10 +178,18 @@ class _CastFirst(dfp.DFPatternCallback):
         self.pattern = dfp.is_op("cast")(functools.reduce(operator.or_, moved))
 
     def callback(self, pre: relay.Expr, post: relay.Expr, node_map: Mapping[Any, Any]) -> relay.Expr:
-        if not str(post.attrs.dtype).startswith("int"):
-            return post
         (moved,) = post.args
+        source = moved
+        while isinstance(source, relay.Call) and isinstance(source.op, tvm.ir.Op) and source.op.name in MOVES:
+            (source,) = source.args
+        if not _is_float32_input(source) or not str(post.attrs.dtype).startswith("int"):
+            return post
         return relay.Call(moved.op, [relay.Call(post.op, moved.args, post.attrs)], moved.attrs)
+
+
+def _is_float32_input(expr: relay.Expr) -> bool:
+    type_ = expr.type_annotation if isinstance(expr, relay.Var) else None
+    return isinstance(type_, relay.TensorType) and type_.dtype == "float32"
 
 
 def _needs_layout(mod: tvm.IRModule) -> bool:

@@ -159,6 +159,22 @@ def test_what_is_cast_to_integers_is_cast_before_it_is_moved(
     assert_close(run_library(compile_library(partitioned, tmp_path / "lib.so"), inputs), run_tvm(mod, inputs))
 
 
+@pytest.mark.parametrize(
+    ("moved", "operator"),
+    [
+        (lambda x: relay.reshape(x, (3, 2)), "reshape"),
+        (lambda x: relay.strided_slice(x, [0, 0], [1, 2]), "strided_slice"),
+    ],
+)
+def test_what_tensorrt_computes_is_moved_before_it_is_cast(
+    moved: Callable[[relay.Expr], relay.Expr], operator: str
+) -> None:
+    """TensorRT 8 has no int64: what is moved after that cast, TVM moves."""
+    mod = module(relay.cast(moved(relay.nn.relu(var(2, 3))), "int64"))
+    partitioned, _ = partition_for_tensorrt(mod, version=(8, 6, 0), use_implicit_batch=False)
+    assert list(operators(partitioned)) == ["nn.relu", operator]
+
+
 def test_a_cast_to_floats_is_not_moved() -> None:
     mod = module(relay.cast(relay.reshape(var(2, 3), (3, 2)), "float16"))
     partitioned, _ = partition_for_tensorrt(mod, use_implicit_batch=False)
